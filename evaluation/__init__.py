@@ -1,0 +1,1 @@
+"""Weights -> numbers: told stories, distances, the judge, the objective cartoon measure, the report."""

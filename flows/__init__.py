@@ -1,0 +1,1 @@
+"""What happens, in order: one Prefect flow a file, each a table of contents."""

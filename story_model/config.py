@@ -1,0 +1,510 @@
+"""RunConfig (what to do) and Settings (where, and with which keys): the one place where anything is configured.
+
+A run's configuration is a preset (`presets/*.yaml`) with `section.key=value` overrides, frozen and checked before any
+work starts, saved beside the run and logged with it. Modules never see it: they are handed plain numbers.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PRESETS_DIR = Path(__file__).parent / "presets"
+_PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+PROJECT_DIR = _PACKAGE_PARENT if (_PACKAGE_PARENT / "pyproject.toml").exists() else Path.cwd()
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and a name that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# ---------------------------------------------------------------------------------------------- build the dataset
+
+
+class CartoonConfig(Section):
+    """The drawn series that stands in for videos where the user has none."""
+
+    episodes: int = Field(24, ge=2)
+    """Episodes to draw."""
+    shots_per_episode: int = Field(60, ge=4)
+    """Shots of each episode, title card and credits not counted."""
+    width: int = Field(320, ge=64, multiple_of=2)
+    """Pixels."""
+    height: int = Field(180, ge=64, multiple_of=2)
+    """Pixels."""
+    fps: int = Field(12, ge=4)
+    """Frames a second; drawings are held for two frames."""
+    shot_s: float = Field(2.0, gt=0.5)
+    """Mean length of a shot in seconds."""
+    seed: int = 0
+    """Two series of one seed are equal to the byte."""
+
+
+class ShotsConfig(Section):
+    """Where one shot ends and the next begins (PySceneDetect's detectors)."""
+
+    detector: Literal["adaptive", "content", "hash", "histogram"] = "adaptive"
+    """Which of PySceneDetect's detectors decides."""
+    threshold: float | None = None
+    """The detector's own threshold; none: its default."""
+    min_shot_s: float = Field(0.6, gt=0)
+    """Shorter shots are merged with their neighbour (seconds)."""
+
+
+class KeyframesConfig(Section):
+    """Which frame stands for a shot, and which frames are unfit to."""
+
+    candidates_per_shot: int = Field(5, ge=1)
+    """Frames of a shot that are scored; the sharpest fit one is kept."""
+    margin_s: float = Field(0.15, ge=0)
+    """Distance kept from both cuts (seconds): encoders blend neighbouring shots there."""
+    min_sharpness: float = Field(20.0, ge=0)
+    """Variance of the Laplacian of the luma below which a frame counts as blurred."""
+    min_luma: float = Field(16.0, ge=0, le=255)
+    """Mean luma (0-255) below which a frame counts as black."""
+    max_luma: float = Field(245.0, ge=0, le=255)
+    """Mean luma above which a frame counts as white."""
+    min_contrast: float = Field(8.0, ge=0)
+    """Standard deviation of the luma below which a frame counts as flat."""
+    duplicate_distance: int = Field(2, ge=0, le=64)
+    """Frames of one episode whose perceptual hashes differ in at most this many of 64 bits are near-duplicates."""
+    max_side: int = Field(1024, ge=64)
+    """Longest side of a stored keyframe in pixels; larger ones are scaled down."""
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    """Of the stored keyframes."""
+
+
+class CaptionsConfig(Section):
+    """What a keyframe shows."""
+
+    captioner: Literal["narration", "openai"] = "narration"
+    """`narration`: the line spoken over the frame, or what can be measured where none is. `openai`: an
+    OpenAI-compatible endpoint looks at the frame."""
+    model: str | None = None
+    """The endpoint's model (captioner `openai`)."""
+    max_tokens: int = Field(120, ge=1)
+    """Longest answer of the endpoint."""
+
+
+class NarrativesConfig(Section):
+    """The story's text over its keyframes."""
+
+    narrator: Literal["narration", "openai"] = "narration"
+    """`narration`: the captions as they are. `openai`: an endpoint writes one connected story over them."""
+    model: str | None = None
+    """The endpoint's model (narrator `openai`)."""
+    attempts: int = Field(3, ge=1)
+    """Tries for one story; each retry tells the endpoint what was wrong."""
+
+
+class StoriesConfig(Section):
+    """How keyframes become stories."""
+
+    length: int = Field(30, ge=2)
+    """Picture-text pairs of a story."""
+    min_length: int = Field(10, ge=2)
+    """An episode's remainder of at least this many pairs becomes a shorter story; less is dropped and counted."""
+    chunk_length: int = Field(10, ge=2)
+    """Pairs of the views that training reads."""
+    validation_fraction: float = Field(0.17, ge=0, lt=1)
+    """Share of the episodes held out, chosen by a hash of their content."""
+
+    @model_validator(mode="after")
+    def _chunks_fit(self) -> "StoriesConfig":
+        if not self.chunk_length <= self.length or not self.min_length <= self.length:
+            raise ValueError("chunk_length and min_length must not exceed length")
+        return self
+
+
+class DecodeConfig(Section):
+    """Limits on what one video may cost."""
+
+    timeout_s: float = Field(1800.0, gt=0)
+    """Wall seconds for one episode, decoded in a child process."""
+    max_pixels: int = Field(4096 * 2304, ge=1)
+    """Largest frame (width x height)."""
+    max_duration_s: float = Field(4 * 3600.0, gt=0)
+    """Longest episode."""
+    max_memory_gb: float = Field(4.0, gt=0)
+    """Address space of the decoding process."""
+    max_corrupt_ratio: float = Field(0.2, ge=0, le=1)
+    """Share of corrupt frames above which an episode is set aside."""
+
+
+class ParquetConfig(Section):
+    """How the tables lie on disk."""
+
+    row_group_mb: float = Field(16.0, gt=0)
+    """Row groups are cut by bytes: 16-32 MB read one story in milliseconds and scan at full speed."""
+    file_mb: float = Field(256.0, gt=0)
+    """A new file starts beyond this size."""
+
+
+class BuildConfig(Section):
+    """Videos -> dataset."""
+
+    subset: str = Field("stories", pattern=r"^[a-z0-9_]+$")
+    """Name of the subset that the episodes form."""
+    license: str = "unknown"
+    """Licence of the videos, carried to every row."""
+    attribution: str = ""
+    """Who to credit for the videos, carried to every row."""
+    workers: int = Field(2, ge=1)
+    """Episodes decoded at once."""
+    decode: DecodeConfig = DecodeConfig()
+    shots: ShotsConfig = ShotsConfig()
+    keyframes: KeyframesConfig = KeyframesConfig()
+    captions: CaptionsConfig = CaptionsConfig()
+    narratives: NarrativesConfig = NarrativesConfig()
+    stories: StoriesConfig = StoriesConfig()
+    parquet: ParquetConfig = ParquetConfig()
+
+
+# ---------------------------------------------------------------------------------------------------- the networks
+
+
+class ImageEncoderConfig(Section):
+    """Vision transformer with attention pooling: picture -> num_queries x output_dim features."""
+
+    image_size: int = 64
+    """Side of the (squashed) input in pixels."""
+    patch_size: int = 8
+    """Pixels."""
+    width: int = 128
+    """Of the transformer."""
+    layers: int = 4
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads of the blocks."""
+    mlp_ratio: float = 4.0
+    """Hidden width of the MLPs over `width`."""
+    num_queries: int = 16
+    """Feature vectors of a picture; a square number."""
+    output_dim: int = 128
+    """Width of a feature vector."""
+    pool_heads: int = 4
+    """Attention heads of the pooling."""
+
+
+class LanguageModelConfig(Section):
+    """LLaMA."""
+
+    vocab_size: int = 512
+    """Words of the tokenizer trained on the dataset; the image tokens come on top."""
+    hidden_size: int = 128
+    """Width."""
+    intermediate_size: int = 384
+    """Hidden width of the MLPs."""
+    layers: int = 4
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads."""
+    max_positions: int = 2048
+    """Longest sequence that the position code is asked for."""
+    rms_norm_eps: float = 1e-5
+    """Of the norms."""
+
+
+class LoraConfig(Section):
+    """Low-rank adapters on q, k, v, o, gate, up and down."""
+
+    rank: int = 16
+    """Of the update."""
+    alpha: int = 32
+    """The update is scaled by alpha / rank."""
+    dropout: float = 0.05
+    """On the adapter's input."""
+
+
+class MllmConfig(Section):
+    """The language model that also reads and predicts pictures."""
+
+    language_model: LanguageModelConfig = LanguageModelConfig()
+    lora: LoraConfig = LoraConfig()
+    num_image_tokens: int = 9
+    """Tokens of a picture inside the language model; a square number."""
+    resampler_heads: int = 4
+    """Attention heads of the input and output resamplers."""
+
+
+class DetokenizerConfig(Section):
+    """SD-XL UNet conditioned on image features through a Perceiver resampler."""
+
+    picture_size: int = 64
+    """Side of the pictures in pixels."""
+    latent_channels: int = 8
+    """Of the autoencoder's latents."""
+    latent_factor: int = 4
+    """Pixels a latent covers, along one side."""
+    unet_channels: tuple[int, ...] = (48, 96, 128)
+    """Width of each resolution."""
+    unet_heads: tuple[int, ...] = (2, 4, 4)
+    """Attention heads of each resolution."""
+    unet_transformer_layers: tuple[int, ...] = (1, 1, 1)
+    """Transformer blocks of each resolution."""
+    norm_groups: int = 16
+    """Groups of the UNet's group norms."""
+    resampler_dim: int = 128
+    """Width of the Perceiver resampler."""
+    resampler_depth: int = 2
+    """Its layers."""
+    resampler_heads: int = 4
+    """Its attention heads."""
+    resampler_head_dim: int = 32
+    """Width of one of its heads."""
+    num_queries: int = 16
+    """Tokens that condition the UNet."""
+    prompt_dims: tuple[int, int] = (48, 80)
+    """Widths of the two projections that together replace SD-XL's two text encoders; the second is also the pooled
+    embedding's."""
+    input_scale: float = 1.0
+    """Factor on the initial weights of the resampler's input projection. Features enter it L2-normalised over their
+    tokens, hence small; a network trained from scratch in few steps needs them larger."""
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    """What the UNet predicts."""
+
+
+class ModelConfig(Section):
+    """All networks."""
+
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    mllm: MllmConfig = MllmConfig()
+    detokenizer: DetokenizerConfig = DetokenizerConfig()
+
+
+# -------------------------------------------------------------------------------------------------------- training
+
+
+class OptimizerConfig(Section):
+    """AdamW with linear warm-up and cosine decay, counted in optimizer steps."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_steps: int = Field(0, ge=0)
+    min_lr_ratio: float = Field(0.05, ge=0, le=1)
+    """Learning rate at the end over its peak."""
+    max_grad_norm: float = 1.0
+
+
+class StageConfig(Section):
+    """One training run of the loop."""
+
+    steps: int = Field(ge=1)
+    """Optimizer steps."""
+    batch_size: int = Field(ge=1)
+    """Samples a step."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between checkpoints."""
+    log_every: int = Field(10, ge=1)
+    """Steps between logged losses."""
+
+
+class TrainConfig(Section):
+    """The frozen parts, then the three stages."""
+
+    threads: int = Field(2, ge=1)
+    """Threads of a training process. Two on two idle cores gain 10-15 %; with a busy neighbour they cost four-fold."""
+    image_encoder: StageConfig = StageConfig(steps=100, batch_size=32)
+    """Pretraining of the frozen encoder by reconstruction (presets without pretrained weights)."""
+    language_model: StageConfig = StageConfig(steps=100, batch_size=16)
+    """Pretraining of the language model on the training stories' text (likewise)."""
+    stage1: StageConfig = StageConfig(steps=100, batch_size=16)
+    stage2: StageConfig = StageConfig(steps=100, batch_size=16)
+    stage3: StageConfig = StageConfig(steps=100, batch_size=16)
+    reconstruction_steps: int = Field(20, ge=1)
+    """Sampler steps of the pictures that stage 1 and 3 are measured on."""
+    validation_samples: int = Field(64, ge=1)
+    """Held-out pictures or chunks that each stage is measured on."""
+
+
+# ------------------------------------------------------------------------------------------------ tell and evaluate
+
+
+Policy = Literal["dense", "window", "attention_sink", "multimodal_sink"]
+Mode = Literal["free", "captions_given"]
+
+
+class CacheConfig(Section):
+    """What the teller remembers (see `cache_policy.py`)."""
+
+    window_segments: int = Field(8, ge=1)
+    """Most recent picture-text pairs that are kept whole."""
+    first_tokens: int = Field(4, ge=0)
+    """Tokens at the very start that are always kept."""
+    image_edge_tokens: int = Field(8, ge=0)
+    """Image tokens kept next to each begin- and end-of-image token of an evicted pair (the begin and end included)."""
+    text_edge_tokens: int = Field(0, ge=0)
+    """Text tokens kept on the outer side of each begin- and end-of-image token of an evicted pair."""
+    max_evicted_images: int | None = None
+    """Evicted pictures whose edges are remembered; none: all of them."""
+
+
+class SamplerConfig(Section):
+    """How features become a picture."""
+
+    steps: int = Field(50, ge=1)
+    guidance: float = Field(7.5, ge=0)
+    """Classifier-free guidance; 1 runs the conditional branch alone."""
+    batch_size: int = Field(32, ge=1)
+    """Pictures drawn at once, over segments and stories."""
+
+
+class TellConfig(Section):
+    """Long stories from validation openings."""
+
+    stories: int = Field(8, ge=1)
+    """Validation openings told from."""
+    segments: int = Field(25, ge=1)
+    """Picture-text pairs told after the opening."""
+    modes: tuple[Mode, ...] = ("captions_given", "free")
+    """Who writes the text: the dataset, or the model."""
+    policies: tuple[Policy, ...] = ("dense", "window", "attention_sink", "multimodal_sink")
+    cache: CacheConfig = CacheConfig()
+    max_text_tokens: int = Field(40, ge=1)
+    """Longest text of one segment."""
+    temperature: float = Field(0.0, ge=0)
+    """0 is greedy."""
+    sampler: SamplerConfig = SamplerConfig()
+
+
+class JudgeConfig(Section):
+    """The GPT-4-class judge; runs where an endpoint is configured (Settings), else is reported as skipped."""
+
+    model: str | None = None
+    """The endpoint's model."""
+    stories: int = Field(8, ge=1)
+    """Stories judged per system."""
+    segments: int = Field(5, ge=1)
+    """Pairs shown to the judge after the opening."""
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: int = Field(800, ge=1)
+    picture_side: int = Field(512, ge=16)
+    """Longest side in pixels of the pictures sent."""
+
+
+class EvaluateConfig(Section):
+    """What is measured on the told stories."""
+
+    headline_policy: Policy = "multimodal_sink"
+    """The cache policy whose numbers stand for the run."""
+    probe_steps: int = Field(300, ge=1)
+    """Training steps of the classifier that names character and place on the drawn series."""
+    bootstrap: int = Field(200, ge=0)
+    """Resamples behind each interval."""
+    report_stories: int = Field(4, ge=1)
+    """Story strips in the report."""
+    judge: JudgeConfig = JudgeConfig()
+
+
+# ---------------------------------------------------------------------------------------------------------- a run
+
+
+class RunConfig(Section):
+    """Everything that decides what a run computes."""
+
+    preset: str
+    """The preset this came from."""
+    seed: int = 0
+    """Of all training and telling."""
+    cartoon: CartoonConfig = CartoonConfig()
+    build: BuildConfig = BuildConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    tell: TellConfig = TellConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def preset_names() -> list[str]:
+    """List the presets that ship with the package."""
+    return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+
+
+def load_config(preset: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Resolve a preset and `section.key=value` overrides (values are YAML).
+
+    Raises:
+        ValueError: the preset, a key or a value is unknown or wrong; the message names the nearest right one.
+    """
+    if preset not in preset_names():
+        raise ValueError(f"no preset {preset!r}; {_suggest(preset, preset_names())}")
+    tree: dict[str, Any] = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text()) or {}
+    tree["preset"] = preset
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ValueError(f"override {override!r} has no '='; write section.key=value")
+        *parents, leaf = key.strip().split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"override {override!r}: {parent!r} is a value, not a section")
+        node[leaf] = yaml.safe_load(value)
+    return _validate(tree)
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a saved configuration.
+
+    Raises:
+        ValueError: the file does not hold a valid configuration.
+    """
+    return _validate(yaml.safe_load(path.read_text()))
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the resolved tree as YAML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _validate(tree: Any) -> RunConfig:  # noqa: ANN401 - whatever the YAML held
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(
+            "; ".join(_explain(item["type"], item["loc"], item["msg"]) for item in error.errors())
+        ) from None
+
+
+def _explain(kind: str, location: Sequence[int | str], message: str) -> str:
+    dotted = ".".join(str(part) for part in location)
+    if kind != "extra_forbidden":
+        return f"config {dotted}: {message}"
+    section: Any = RunConfig
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    return f"config has no key {dotted!r}; {_suggest(str(location[-1]), list(section.model_fields))}"
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+class Settings(BaseSettings):
+    """Where things are and the keys to them: environment `STORY_*` or `.env`. Never saved, logged or passed on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STORY_", env_file=".env", extra="ignore", use_attribute_docstrings=True
+    )
+
+    workspace: Path = PROJECT_DIR / "workspace"
+    """Folder of all runs."""
+    tracking_uri: str = f"sqlite:///{PROJECT_DIR / 'mlflow.db'}"
+    """MLflow's store: the one that a bare `mlflow ui` in the project folder opens."""
+    experiment: str = "storystream"
+    """MLflow's experiment."""
+    api_base_url: str | None = None
+    """OpenAI-compatible endpoint for captions, narratives and the judge."""
+    api_key: SecretStr = SecretStr("")
+    """Its key."""

@@ -1,0 +1,98 @@
+"""The layout of a run on disk: the one place that knows which step writes where.
+
+workspace/<run>/
+    config.yaml        the resolved RunConfig
+    videos/            the drawn series (absent where the user brings videos)
+    episodes/<id>/     one decoded episode: shots, keyframes
+    dataset/           the published StoryStream dataset
+    model/<part>/      weights: tokenizer, image_encoder, autoencoder, language_model, stage1, stage2, stage3
+    stories/<mode>-<policy>/   told stories
+    evaluation/        scores, tables, report.html
+    summary.json       the run's numbers
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Part = Literal["tokenizer", "image_encoder", "autoencoder", "language_model", "stage1", "stage2", "stage3"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside one run's folder; creates nothing."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.root.name
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved configuration (YAML)."""
+        return self.root / "config.yaml"
+
+    @property
+    def videos_dir(self) -> Path:
+        """The drawn series."""
+        return self.root / "videos"
+
+    @property
+    def episodes_dir(self) -> Path:
+        """Decoded episodes, a folder each."""
+        return self.root / "episodes"
+
+    @property
+    def dataset_dir(self) -> Path:
+        """The published dataset."""
+        return self.root / "dataset"
+
+    def part_dir(self, part: Part) -> Path:
+        """Weights and measurements of one trained part."""
+        return self.root / "model" / part
+
+    def told_dir(self, mode: str, policy: str) -> Path:
+        """Stories told in one mode under one cache policy."""
+        return self.root / "stories" / f"{mode}-{policy}"
+
+    @property
+    def evaluation_dir(self) -> Path:
+        """Scores, tables and the report."""
+        return self.root / "evaluation"
+
+    @property
+    def report_path(self) -> Path:
+        """The self-contained HTML report."""
+        return self.evaluation_dir / "report.html"
+
+    @property
+    def summary_path(self) -> Path:
+        """The run's numbers (JSON)."""
+        return self.root / "summary.json"
+
+
+def run_folder(workspace: Path, name: str) -> RunFolder:
+    """Name the folder of a run.
+
+    Raises:
+        ValueError: the name would leave the workspace.
+    """
+    if not name or name in {".", ".."} or Path(name).name != name:
+        raise ValueError(f"run name {name!r} is not a plain folder name")
+    return RunFolder((workspace / name).resolve())
+
+
+def contained(root: Path, name: str) -> Path:
+    """Join a name that came from data to a folder of ours.
+
+    Windows separators are taken as separators; symbolic links are resolved before the check.
+
+    Raises:
+        ValueError: the result lies outside `root`.
+    """
+    path = (root / name.replace("\\", "/")).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ValueError(f"path {name!r} leaves {root}")
+    return path

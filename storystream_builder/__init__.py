@@ -1,0 +1,1 @@
+"""Videos -> stories: shots, keyframes, captions, narratives and the Parquet dataset made of them."""
