@@ -7,6 +7,8 @@ workspace/<run>/
     dataset/           the published StoryStream dataset
     model/<part>/      weights: tokenizer, image_encoder, autoencoder, language_model, stage1, stage2, stage3
     stories/<mode>-<policy>/   told stories
+    probe/             the classifier that names who and where on the drawn series
+    judge/             the judge's answers, each paid for once
     evaluation/        scores, tables, report.html
     summary.json       the run's numbers
 """
@@ -56,6 +58,16 @@ class RunFolder:
     def told_dir(self, mode: str, policy: str) -> Path:
         """Stories told in one mode under one cache policy."""
         return self.root / "stories" / f"{mode}-{policy}"
+
+    @property
+    def probe_dir(self) -> Path:
+        """The classifier of the drawn series; it outlives `evaluation/`, emptied when stories are told anew."""
+        return self.root / "probe"
+
+    @property
+    def judge_dir(self) -> Path:
+        """The judge's answers; they outlive `evaluation/` as well."""
+        return self.root / "judge"
 
     @property
     def evaluation_dir(self) -> Path:
