@@ -438,17 +438,18 @@ def load_config(preset: str, overrides: Iterable[str] = ()) -> RunConfig:
         raise ValueError(f"no preset {preset!r}; {_suggest(preset, preset_names())}")
     tree: dict[str, Any] = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text()) or {}
     tree["preset"] = preset
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise ValueError(f"override {override!r} has no '='; write section.key=value")
-        *parents, leaf = key.strip().split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ValueError(f"override {override!r}: {parent!r} is a value, not a section")
-        node[leaf] = yaml.safe_load(value)
+    _apply(tree, overrides)
+    return _validate(tree)
+
+
+def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """Change a resolved configuration by `section.key=value` overrides.
+
+    Raises:
+        ValueError: as `load_config`.
+    """
+    tree = config.model_dump(mode="json")
+    _apply(tree, overrides)
     return _validate(tree)
 
 
@@ -465,6 +466,21 @@ def save_config(config: RunConfig, path: Path) -> None:
     """Write the resolved tree as YAML."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _apply(tree: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Set the overridden values in a configuration tree."""
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ValueError(f"override {override!r} has no '='; write section.key=value")
+        *parents, leaf = key.strip().split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"override {override!r}: {parent!r} is a value, not a section")
+        node[leaf] = yaml.safe_load(value)
 
 
 def _validate(tree: Any) -> RunConfig:  # noqa: ANN401 - whatever the YAML held
