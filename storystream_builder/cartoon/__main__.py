@@ -11,7 +11,7 @@ def main() -> None:
     """Read the command line and draw."""
     parser = argparse.ArgumentParser(prog="python -m storystream_builder.cartoon", description=__doc__)
     parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw (default: 1)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: 2)")
     for name, default in CartoonConfig().model_dump().items():
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=type(default), default=default, help=f"(default: {default})")

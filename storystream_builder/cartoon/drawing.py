@@ -7,7 +7,7 @@ pose in many places; phases are rounded down to `NUM_PHASES` steps so that there
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from storystream_builder.cartoon.figures import CREAM, HALF_WIDTHS, draw_figure
 from storystream_builder.cartoon.pen import INK, WHITE, Pen
@@ -16,7 +16,7 @@ from storystream_builder.cartoon.scenery import draw_place
 from storystream_builder.cartoon.world import action_named, character_named, place_named
 
 NUM_PHASES = 24
-SUPERSAMPLE = 3
+SUPERSAMPLE = 2
 FIGURE_HEIGHT = 0.60
 """Of a standing figure without its ears, in frame heights."""
 GROUND = 0.91
@@ -35,6 +35,8 @@ class Jitter:
     """Of the figure to the right, in frame widths."""
     drift: float = 0.0
     """Of the clouds, 0 to 1."""
+    reverse: bool = False
+    """Whether the scenery is mirrored, as if seen from the other side."""
 
 
 def draw_frame(
@@ -50,23 +52,27 @@ def draw_frame(
     jitter = jitter or Jitter()
     step = int(phase * NUM_PHASES)
     pose = pose_at(action, step / NUM_PHASES)
-    frame = _backdrop(place, width, height, round(jitter.drift, 2)).copy()
-    figure = _figure(character, action, step, height)
-    unit = FIGURE_HEIGHT * height
-    left = (0.5 + pose.shift + jitter.shift) * width - FEET[0] * unit
-    top = GROUND * height - (FEET[1] + pose.lift) * unit
-    frame.paste(figure, (round(left), round(top)), figure)
+    frame = _backdrop(place, width, height, round(jitter.drift, 2), jitter.reverse).copy()
+    figure, (left, top) = _figure(character, action, step, height)
+    x = (0.5 + pose.shift + jitter.shift) * width + left
+    y = (GROUND - pose.lift * FIGURE_HEIGHT) * height + top
+    frame.paste(figure, (round(x), round(y)), figure)
     return frame
 
 
 @lru_cache(maxsize=64)
-def _backdrop(place: str, width: int, height: int, drift: float) -> Image.Image:
+def _backdrop(place: str, width: int, height: int, drift: float, reverse: bool) -> Image.Image:
+    if reverse:
+        return ImageOps.mirror(_backdrop(place, width, height, drift, False))
     return draw_place(place, width=width, height=height, drift=drift)
 
 
 @lru_cache(maxsize=2048)
-def _figure(character: str, action: str, step: int, height: int) -> Image.Image:
-    """Draw a figure with a white rim on a clear canvas, as a sticker that shows on every backdrop."""
+def _figure(character: str, action: str, step: int, height: int) -> tuple[Image.Image, tuple[float, float]]:
+    """Draw a figure with a white rim, as a sticker that shows on every backdrop.
+
+    Returns the RGBA sticker, cut close, and where its upper left corner lies as seen from the feet (pixels).
+    """
     pose = pose_at(action, step / NUM_PHASES)
     unit = FIGURE_HEIGHT * height * SUPERSAMPLE
     canvas = Image.new("RGBA", (round(CANVAS[0] * unit), round(CANVAS[1] * unit)), (*INK, 0))
@@ -76,9 +82,12 @@ def _figure(character: str, action: str, step: int, height: int) -> Image.Image:
     pen = Pen(canvas, origin=origin, unit=unit, tilt=pose.tilt, squash=pose.squash)
     draw_figure(pen, character, pose)
     _draw_extra(Pen(canvas, origin=(FEET[0] * unit, FEET[1] * unit), unit=unit), pose)
-    return _rimmed(canvas, unit).resize(
-        (canvas.width // SUPERSAMPLE, canvas.height // SUPERSAMPLE), Image.Resampling.BOX
-    )
+    small = (canvas.width // SUPERSAMPLE, canvas.height // SUPERSAMPLE)
+    sticker = _rimmed(canvas, unit).resize(small, Image.Resampling.BOX)
+    box = sticker.getbbox()
+    assert box is not None, f"{character} {action} is invisible"
+    corner = (box[0] - FEET[0] * unit / SUPERSAMPLE, box[1] - FEET[1] * unit / SUPERSAMPLE)
+    return sticker.crop(box), corner
 
 
 def _draw_extra(pen: Pen, pose: Pose) -> None:
@@ -92,8 +101,8 @@ def _draw_extra(pen: Pen, pose: Pose) -> None:
     elif pose.extra == "dust":
         for number in range(3):
             age = (at + number / 3) % 1
-            radius = 0.11 - 0.06 * age
-            pen.oval((-0.36 - 0.55 * age, -0.07 - 0.12 * age), (radius, radius * 0.85), CREAM)
+            radius = 0.13 - 0.07 * age
+            pen.oval((-0.42 - 0.6 * age, -0.08 - 0.12 * age), (radius, radius * 0.85), CREAM)
     elif pose.extra == "zzz":
         for number in range(3):
             age = (at + number / 3) % 1

@@ -118,8 +118,8 @@ def _rabbit(pen: Pen, pose: Pose, colour: Colour) -> None:
     _body(pen, colour, WHITE)
     _arms(pen, pose, colour, colour, raised=False)
     for side in (-1, 1):
-        pen.oval((side * 0.13, -1.02), (0.092, 0.27), colour, turn=side * 10)
-        pen.oval((side * 0.132, -1.03), (0.045, 0.19), inner, turn=side * 10, inked=False)
+        pen.oval((side * 0.13, -0.98), (0.092, 0.24), colour, turn=side * 10)
+        pen.oval((side * 0.132, -0.99), (0.045, 0.165), inner, turn=side * 10, inked=False)
     pen.oval((0, -0.65), (0.29, 0.235), colour)
     for side in (-1, 1):
         pen.oval((side * 0.065, -0.555), (0.085, 0.065), WHITE, inked=False)
@@ -172,7 +172,7 @@ def _arms(pen: Pen, pose: Pose, colour: Colour, paw: Colour, *, raised: bool, wi
         if (angle > 70) != raised:
             continue
         shoulder = (side * SHOULDER[0], SHOULDER[1])
-        hand = _end(shoulder, 0.26, side * angle)
+        hand = _end(shoulder, 0.34 if raised else 0.26, side * angle)
         pen.limb(shoulder, hand, width, colour)
         pen.oval(hand, (0.066, 0.066), paw)
 

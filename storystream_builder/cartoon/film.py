@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 from tqdm import tqdm
 
@@ -52,15 +54,16 @@ def draw_series(out_dir: Path, *, config: CartoonConfig, workers: int = 1) -> Se
     return Series(videos=videos, num_drawn=len(missing), num_kept=kept)
 
 
-def draw_episode(out_dir: Path, index: int, config: CartoonConfig) -> None:
-    """Draw one episode (index from 0): its video, then its subtitles, then its truth."""
+def draw_episode(out_dir: Path, index: int, config: CartoonConfig) -> Path:
+    """Draw one episode (index from 0): its video, whose path is returned, then its subtitles, then its truth."""
     script = _script(index, config)
     name = episode_name(index)
     part = out_dir / f"{name}.mp4.part"
     _encode(part, frames_of(script, config), config)
-    part.replace(out_dir / f"{name}.mp4")
+    video = part.replace(out_dir / f"{name}.mp4")
     _write_text(out_dir / f"{name}.srt", _subtitles(script, config.fps))
     _write_text(out_dir / "truth" / f"{name}.json", _truth_json(script, index, config.fps))
+    return video
 
 
 def episode_name(index: int) -> str:
@@ -69,33 +72,38 @@ def episode_name(index: int) -> str:
 
 
 def frames_of(script: Script, config: CartoonConfig) -> Iterator[Image.Image]:
-    """Draw an episode frame by frame; every drawing is held for two frames (the same object), fades aside."""
+    """Draw an episode frame by frame; what is held for two frames comes twice as the same object."""
     size = (config.width, config.height)
-    black = Image.new("RGB", size)
     for number, segment in enumerate(script.segments):
-        if segment.kind == "shot":
+        if segment.kind == "title":
+            yield from _title(script, segment, size, rise_frames=max(1, config.fps // 3))
+        elif segment.kind == "fade":
+            yield from _fade(script, number, size)
+        else:
             for drawing in range(segment.num_frames // 2):
                 picture = _picture(script, segment, drawing, size)
                 yield from (picture, picture)
-        elif segment.kind == "title":
-            card = draw_title(script.title, script.protagonist, size)
-            rise = max(1, config.fps // 3)
-            yield from (Image.blend(black, card, min(1.0, frame / rise)) for frame in range(segment.num_frames))
-        elif segment.kind == "credits":
-            for drawing in range(segment.num_frames // 2):
-                card = draw_credits(script.cast, 2 * drawing / segment.num_frames, size)
-                yield from (card, card)
-        else:
-            before, after = script.segments[number - 1], script.segments[number + 1]
-            last = _picture(script, before, before.num_frames // 2 - 1, size)
-            first = _picture(script, after, 0, size)
-            for frame in range(segment.num_frames):
-                at = (frame + 1) / (segment.num_frames + 1)
-                light = max(0.0, abs(2 * at - 1) * 1.5 - 0.5)
-                yield Image.blend(black, last if at < 0.5 else first, light)
+
+
+def _title(script: Script, title: Segment, size: tuple[int, int], *, rise_frames: int) -> Iterator[Image.Image]:
+    card, black = draw_title(script.title, script.protagonist, size), Image.new("RGB", size)
+    for frame in range(title.num_frames):
+        yield card if frame >= rise_frames else Image.blend(black, card, frame / rise_frames)
+
+
+def _fade(script: Script, number: int, size: tuple[int, int]) -> Iterator[Image.Image]:
+    """Darken the last drawing before segment `number`, then brighten the first one after it; black for a third."""
+    before, fade, after = script.segments[number - 1 : number + 2]
+    last = _picture(script, before, before.num_frames // 2 - 1, size)
+    first, black = _picture(script, after, 0, size), Image.new("RGB", size)
+    for frame in range(fade.num_frames):
+        at = (frame + 1) / (fade.num_frames + 1)
+        yield Image.blend(black, last if at < 0.5 else first, max(0.0, abs(2 * at - 1) * 1.5 - 0.5))
 
 
 def _picture(script: Script, shot: Segment, drawing: int, size: tuple[int, int]) -> Image.Image:
+    if shot.kind == "credits":
+        return draw_credits(script.cast, 2 * drawing / shot.num_frames, size)
     assert shot.character is not None, f"nobody to draw in {shot}"
     assert shot.place is not None, f"nowhere to draw {shot}"
     assert shot.action is not None, f"nothing to draw in {shot}"
@@ -104,18 +112,19 @@ def _picture(script: Script, shot: Segment, drawing: int, size: tuple[int, int])
         place=shot.place,
         action=shot.action,
         phase=drawing / (shot.num_frames // 2),
-        jitter=Jitter(shift=shot.shift, drift=script.drift),
+        jitter=Jitter(shift=shot.shift, drift=script.drift, reverse=shot.reverse),
         width=size[0],
         height=size[1],
     )
 
 
-def _draw_all(out_dir: Path, indices: list[int], config: CartoonConfig, workers: int) -> Iterator[None]:
+def _draw_all(out_dir: Path, indices: list[int], config: CartoonConfig, workers: int) -> Iterator[Path]:
     if workers <= 1 or len(indices) <= 1:
         for index in indices:
             yield draw_episode(out_dir, index, config)
         return
-    with ProcessPoolExecutor(max_workers=workers) as pool:
+    # Spawned, not forked: the caller may hold threads.
+    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(draw_episode, out_dir, index, config) for index in indices]):
             yield done.result()
 
@@ -125,10 +134,10 @@ def _encode(path: Path, frames: Iterator[Image.Image], config: CartoonConfig) ->
         stream = container.add_stream("libx264", rate=config.fps, options=CODEC_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = config.width, config.height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, config.fps)
-        held, frame = None, None
+        to_yuv, held, frame = VideoReformatter(), None, None
         for number, image in enumerate(frames):
             if frame is None or image is not held:
-                held, frame = image, av.VideoFrame.from_image(image).reformat(format="yuv420p")
+                held, frame = image, to_yuv.reformat(av.VideoFrame.from_image(image), format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, config.fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -173,8 +182,12 @@ def _truth_json(script: Script, index: int, fps: int) -> str:
 
 
 def _world_json() -> str:
-    names = {"characters": CAST, "places": PLACES, "actions": ACTIONS}
-    return json.dumps({kind: [thing.name for thing in things] for kind, things in names.items()}, indent=1) + "\n"
+    names = {
+        "characters": [one.name for one in CAST],
+        "places": [one.name for one in PLACES],
+        "actions": [one.name for one in ACTIONS],
+    }
+    return json.dumps(names, indent=1) + "\n"
 
 
 def _is_finished(out_dir: Path, index: int, config: CartoonConfig) -> bool:

@@ -41,8 +41,8 @@ class Pen:
         """Draw an ellipse, itself turned clockwise by `turn`."""
         cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
         outline = []
-        for index in range(48):
-            angle = 2 * math.pi * index / 48
+        for index in range(36):
+            angle = 2 * math.pi * index / 36
             x, y = radii[0] * math.cos(angle), radii[1] * math.sin(angle)
             outline.append((centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos))
         self.shape(outline, fill, inked=inked)

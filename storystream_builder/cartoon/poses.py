@@ -40,7 +40,7 @@ def _jumps(phase: float) -> Pose:
         arms=(arm, arm),
         legs=(8 + 26 * height, 8 + 26 * height),
         squash=0.84 if height == 0.0 else 0.97 + 0.08 * height,
-        lift=0.22 * height,
+        lift=0.18 * height,
         eyes="happy" if height > 0.5 else "open",
         mouth="open" if height > 0.0 else "smile",
     )
@@ -80,7 +80,7 @@ def _waves(phase: float) -> Pose:
 
 
 def _dances(phase: float) -> Pose:
-    sway = math.sin(2 * math.pi * 2 * phase + 0.5)
+    sway = math.sin(2 * math.pi * phase + 0.5)
     return Pose(
         arms=(95 + 60 * sway, 95 - 60 * sway),
         legs=(10 + 24 * max(0.0, -sway), 10 + 24 * max(0.0, sway)),

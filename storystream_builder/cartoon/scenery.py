@@ -62,10 +62,15 @@ def _meadow(brush: _Brush, drift: float) -> None:
     brush.band(0, 1, (150, 216, 250))
     brush.band(0, 0.3, (128, 204, 248))
     brush.oval((0.88, 0.17), 0.12, (255, 226, 92))
-    brush.cloud(0.08 + 0.5 * drift, 0.2, (255, 255, 255))
-    brush.cloud(0.5 + 0.2 * drift, 0.11, (255, 255, 255))
+    brush.cloud(0.36 + 0.3 * drift, 0.2, (255, 255, 255))
+    brush.cloud(0.56 + 0.16 * drift, 0.11, (255, 255, 255))
     brush.hill(-0.3, 0.6, 0.48, (160, 222, 120))
     brush.hill(0.35, 1.4, 0.42, (146, 212, 108))
+    brush.box(0.115, 0.40, 0.155, 0.74, (150, 96, 56))
+    for x, y, radius in ((0.06, 0.34, 0.14), (0.21, 0.34, 0.14), (0.135, 0.22, 0.17), (0.135, 0.36, 0.12)):
+        brush.oval((x, y), radius, (74, 170, 66))
+    for x, y in ((0.05, 0.32), (0.13, 0.20), (0.21, 0.36), (0.15, 0.40), (0.20, 0.24)):
+        brush.oval((x, y), 0.024, (236, 50, 50))
     brush.band(0.68, 1, (178, 232, 84))
     brush.band(0.68, 0.70, (140, 204, 70))
     for i, colour in enumerate(((255, 90, 110), (255, 255, 255), (255, 200, 40), (200, 120, 255)) * 4):
@@ -129,7 +134,7 @@ def _forest(brush: _Brush, drift: float) -> None:
 def _mountain(brush: _Brush, drift: float) -> None:
     brush.band(0, 1, (206, 208, 240))
     brush.band(0, 0.28, (188, 192, 232))
-    for peak, base, top in ((0.20, 0.30, 0.12), (0.86, 0.34, 0.06), (0.55, 0.26, 0.34)):
+    for peak, base, top in ((0.24, 0.20, 0.44), (0.52, 0.24, 0.32), (0.82, 0.40, 0.05)):
         brush.shape([(peak - base, 0.74), (peak, top), (peak + base, 0.74)], (120, 124, 166))
         brush.shape([(peak, top), (peak + base, 0.74), (peak + 0.05, 0.74)], (98, 102, 148))
         cut, drop = base * 0.4, (0.74 - top) * 0.4
@@ -138,14 +143,21 @@ def _mountain(brush: _Brush, drift: float) -> None:
         brush.shape([(peak, top), *zigzag[::-1]], (255, 255, 255))
     brush.band(0.70, 1, (246, 250, 255))
     brush.band(0.70, 0.725, (210, 220, 244))
-    for x, y, size in ((0.10, 0.86, 1.0), (0.92, 0.88, 1.1)):
-        for level in range(3):
-            top = y - (0.42 - 0.12 * level) * size
-            half, tall = (0.035 + 0.018 * level) * size, 0.17 * size
-            for share, colour in ((1.0, (40, 96, 96)), (0.5, (255, 255, 255))):
-                brush.shape(
-                    [(x - half * share, top + tall * share), (x, top), (x + half * share, top + tall * share)], colour
-                )
+    brush.box(0.05, 0.54, 0.23, 0.80, (150, 92, 52))
+    for y in (0.60, 0.66, 0.72):
+        brush.box(0.05, y, 0.23, y + 0.008, (120, 70, 40))
+    brush.box(0.09, 0.62, 0.13, 0.80, (96, 54, 32))
+    brush.box(0.16, 0.62, 0.205, 0.70, (255, 222, 110))
+    brush.shape([(0.02, 0.56), (0.14, 0.36), (0.26, 0.56)], (255, 255, 255))
+    brush.shape([(0.05, 0.56), (0.14, 0.42), (0.23, 0.56)], (176, 60, 56))
+    x, y, size = 0.92, 0.88, 1.1
+    for level in range(3):
+        top = y - (0.42 - 0.12 * level) * size
+        half, tall = (0.035 + 0.018 * level) * size, 0.17 * size
+        for share, colour in ((1.0, (40, 96, 96)), (0.5, (255, 255, 255))):
+            brush.shape(
+                [(x - half * share, top + tall * share), (x, top), (x + half * share, top + tall * share)], colour
+            )
     for i in range(26):
         brush.oval(((0.03 + i * 0.387 + drift) % 1, (0.05 + i * 0.231) % 0.95), 0.012, (255, 255, 255))
 

@@ -37,6 +37,8 @@ class Segment:
     text: str | None = None
     shift: float = 0.0
     """Of the figure, in frame widths."""
+    reverse: bool = False
+    """Whether the camera looks the other way, so that the scenery is mirrored."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,11 @@ def write_script(*, seed: int, index: int, num_shots: int, shot_s: float, fps: i
     protagonist = _protagonist(seed, index)
     friends = rng.sample([one for one in CAST if one != protagonist], rng.choice((2, 3)))
     segments = [Segment("title", _even_frames(TITLE_S, fps))]
-    beats = _beats(rng, protagonist, friends)
     before: _Beat | None = None
-    for number in range(num_shots):
+    for number, beat in enumerate(_beats(rng, protagonist, friends, num_shots)):
         opens_scene = number % SHOTS_PER_SCENE == 0
         if opens_scene and number > 0:
             segments.append(Segment("fade", _even_frames(FADE_S, fps)))
-        beat = next(beats)
         segments.append(
             Segment(
                 "shot",
@@ -72,6 +72,7 @@ def write_script(*, seed: int, index: int, num_shots: int, shot_s: float, fps: i
                 place=beat.place.name,
                 action=beat.action.name,
                 text=_line(rng, beat, before, opens_scene=opens_scene),
+                reverse=beat.reverse,
                 shift=round(rng.uniform(-0.05, 0.05), 3),
             )
         )
@@ -91,6 +92,7 @@ class _Beat:
     character: Character
     place: Place
     action: Action
+    reverse: bool
 
 
 def _protagonist(seed: int, index: int) -> Character:
@@ -100,19 +102,35 @@ def _protagonist(seed: int, index: int) -> Character:
     return order[index % len(CAST)]
 
 
-def _beats(rng: random.Random, protagonist: Character, friends: list[Character]) -> Iterator[_Beat]:
+def _beats(rng: random.Random, protagonist: Character, friends: list[Character], num_shots: int) -> Iterator[_Beat]:
     character, place, action = protagonist, rng.choice(PLACES), rng.choice(ACTIONS)
-    stays = rng.randint(2, 4)
-    while True:
-        yield _Beat(character, place, action)
-        stays -= 1
-        if stays == 0:
-            place, stays = _next(rng, PLACES, place, habit=0.6), rng.randint(2, 4)
-        action = _next(rng, ACTIONS, action, habit=0.7)
-        if rng.random() < 0.35:
-            continue
-        others = [friend for friend in friends if friend != character]
-        character = protagonist if character != protagonist and rng.random() < 0.7 else rng.choice(others)
+    for stay in _stays(rng, num_shots):
+        for number in range(stay):
+            yield _Beat(character, place, action, reverse=number % 2 == 1)
+            action = _next(rng, ACTIONS, action, habit=0.7)
+            character = _next_character(rng, character, protagonist, friends)
+        place = _next(rng, PLACES, place, habit=0.6)
+
+
+def _stays(rng: random.Random, num_shots: int) -> Iterator[int]:
+    """Divide every scene of the episode into stays of two to four shots at one place."""
+    for start in range(0, num_shots, SHOTS_PER_SCENE):
+        left = min(SHOTS_PER_SCENE, num_shots - start)
+        while left > 0:
+            stay = rng.choice([count for count in (2, 3, 4) if count == left or count + 2 <= left] or [left])
+            left -= stay
+            yield stay
+
+
+def _next_character(
+    rng: random.Random, current: Character, protagonist: Character, friends: list[Character]
+) -> Character:
+    """Let the camera stay with someone for a third of the time, and come back to the protagonist when it moves on."""
+    if rng.random() < 0.35:
+        return current
+    if current != protagonist and rng.random() < 0.7:
+        return protagonist
+    return rng.choice([friend for friend in friends if friend != current])
 
 
 def _next(rng: random.Random, things: tuple[Thing, ...], current: Thing, *, habit: float) -> Thing:
