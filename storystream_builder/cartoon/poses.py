@@ -33,13 +33,13 @@ def pose_at(action: str, phase: float) -> Pose:
 
 
 def _jumps(phase: float) -> Pose:
-    part = (phase * 2) % 1.0
-    height = max(0.0, math.sin(math.pi * (part - 0.12) / 0.76)) if 0.12 < part < 0.88 else 0.0
+    """One high leap with its top in the middle of the shot."""
+    height = max(0.0, math.sin(math.pi * (phase - 0.12) / 0.76))
     arm = 35 + 110 * min(1.0, height * 1.6)
     return Pose(
         arms=(arm, arm),
         legs=(8 + 26 * height, 8 + 26 * height),
-        squash=0.84 if height == 0.0 else 0.97 + 0.08 * height,
+        squash=0.88 + 0.15 * min(1.0, 2 * height),
         lift=0.18 * height,
         eyes="happy" if height > 0.5 else "open",
         mouth="open" if height > 0.0 else "smile",
@@ -75,7 +75,7 @@ def _sleeps(phase: float) -> Pose:
 
 
 def _waves(phase: float) -> Pose:
-    swing = math.cos(2 * math.pi * 3 * phase)
+    swing = math.cos(2 * math.pi * 3 * (phase - 0.5))
     return Pose(arms=(22.0, 122 + 30 * swing), tilt=-3.0, eyes="happy" if swing < -0.5 else "open", mouth="open")
 
 
