@@ -163,6 +163,22 @@ class ToldStory(BaseModel):
     segments: list[Segment]
 
 
+class LearningRow(BaseModel):
+    """One line of `evaluation/learning.json`: a number beside the baseline that it had to beat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: str
+    measure: str
+    value: float | None
+    unit: str
+    baseline: float | None
+    baseline_name: str
+    target: str
+    reached: bool | None
+    """None where a part of it was not measured."""
+
+
 # --------------------------------------------------------------------------------------- the drawn series' truth
 
 
