@@ -90,6 +90,11 @@ class CaptionsConfig(Section):
     """The endpoint's model (captioner `openai`)."""
     max_tokens: int = Field(120, ge=1)
     """Longest answer of the endpoint."""
+    concurrency: int = Field(8, ge=1)
+    """Questions that are with the endpoint at once."""
+    silent_shots: Literal["drop", "describe"] = "drop"
+    """In an episode with subtitles, shots that no line overlaps are mostly title cards and credits: `drop` leaves them
+    out, `describe` captions them like those of an episode without subtitles."""
 
 
 class NarrativesConfig(Section):
@@ -99,6 +104,8 @@ class NarrativesConfig(Section):
     """`narration`: the captions as they are. `openai`: an endpoint writes one connected story over them."""
     model: str | None = None
     """The endpoint's model (narrator `openai`)."""
+    max_tokens: int = Field(4000, ge=1)
+    """Longest answer of the endpoint: a whole story."""
     attempts: int = Field(3, ge=1)
     """Tries for one story; each retry tells the endpoint what was wrong."""
 
@@ -132,7 +139,7 @@ class DecodeConfig(Section):
     max_duration_s: float = Field(4 * 3600.0, gt=0)
     """Longest episode."""
     max_memory_gb: float = Field(4.0, gt=0)
-    """Address space of the decoding process."""
+    """Address space that decoding may take beyond what its libraries reserve."""
     max_corrupt_ratio: float = Field(0.2, ge=0, le=1)
     """Share of corrupt frames above which an episode is set aside."""
 

@@ -85,6 +85,7 @@ EPISODES = pa.schema(
         ("num_shots", pa.int32()),
         ("num_keyframes", pa.int32()),
         ("num_lines", pa.int32()),
+        ("duplicate_of", pa.string()),
         ("license", pa.string()),
         ("attribution", pa.string()),
     ]
@@ -96,6 +97,7 @@ SHOTS = pa.schema(
         ("shot_id", pa.int32()),
         ("start_ms", pa.int64()),
         ("end_ms", pa.int64()),
+        ("motion", pa.float32()),
         ("num_candidates", pa.int32()),
         ("outcome", pa.string()),
     ]

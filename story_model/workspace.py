@@ -4,6 +4,7 @@ workspace/<run>/
     config.yaml        the resolved RunConfig
     videos/            the drawn series (absent where the user brings videos)
     episodes/<id>/     one decoded episode: shots, keyframes
+    answers/           what the captioning endpoint said
     dataset/           the published StoryStream dataset
     model/<part>/      weights: tokenizer, image_encoder, autoencoder, language_model, stage1, stage2, stage3
     stories/<mode>-<policy>/   told stories
@@ -45,6 +46,11 @@ class RunFolder:
     def episodes_dir(self) -> Path:
         """Decoded episodes, a folder each."""
         return self.root / "episodes"
+
+    @property
+    def answers_dir(self) -> Path:
+        """What the captioning and narrating endpoint said; it outlives `dataset/`, so that nothing is paid twice."""
+        return self.root / "answers"
 
     @property
     def dataset_dir(self) -> Path:
