@@ -4,7 +4,7 @@ The dataset's layout (all paths relative to its folder):
 
     README.md, manifest.json
     data/<subset>/<split>-00000-of-0000N.parquet    TRAIN: self-contained stories, pictures inline
-    frames/<subset>-00000.parquet                   one row a keyframe, each picture stored once
+    frames/<subset>-00000-of-0000N.parquet          one row a keyframe candidate, each picture stored once
     meta/{episodes,shots,stories,errors}.parquet    no pictures
 """
 

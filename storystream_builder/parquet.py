@@ -23,8 +23,22 @@ CANDIDATES = pa.schema([column for column in schema.FRAMES if column.name not in
 """A decoded episode's candidates: the frames table before anything was said about them."""
 
 _REPEATING = frozenset(
-    "subset split episode_id status caption_model caption_status story_model prompt_sha256 license attribution "
-    "time_base codec step outcome".split()  # noqa: SIM905
+    [
+        "subset",
+        "split",
+        "episode_id",
+        "status",
+        "caption_model",
+        "caption_status",
+        "story_model",
+        "prompt_sha256",
+        "license",
+        "attribution",
+        "time_base",
+        "codec",
+        "step",
+        "outcome",
+    ]
 )
 _IDS = ("subset", "split", "episode_id", "story_id", "frame_id", "shot_id", "pts_ms", "status")
 

@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import imagehash
 import numpy as np
-from numpy.typing import NDArray
 from av.video.reformatter import ColorRange
+from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.uint8]

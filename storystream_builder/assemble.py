@@ -1,0 +1,138 @@
+"""Decoded episodes -> stories with their text and split: every decision after decoding, none of the writing."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from story_model.config import BuildConfig
+from storystream_builder.captions import Captioner, drop_silent, spoken_over
+from storystream_builder.duplicates import drop_recurring, find_duplicates
+from storystream_builder.episodes import EpisodeOutcome, Problem
+from storystream_builder.frames import Episode, count_statuses, load_episode
+from storystream_builder.narratives import Narrator
+from storystream_builder.stories import Split, Story, group, split
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Assembly:
+    """Everything that is published, pictures aside; and what was lost on the way."""
+
+    episodes: list[Episode]
+    """In the order of their ids; duplicates keep no frame."""
+    stories: Split
+    duplicates: dict[str, str]
+    problems: list[Problem]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def assemble(
+    outcomes: Sequence[EpisodeOutcome],
+    episodes_dir: Path,
+    *,
+    config: BuildConfig,
+    captioner: Captioner,
+    narrator: Narrator,
+) -> Assembly:
+    """Make stories of decoded episodes.
+
+    Raises:
+        ValueError: no story comes of them, or an endpoint cannot be used.
+    """
+    unique, problems = _unique(outcomes)
+    episodes = [load_episode(outcome, episodes_dir / str(outcome.episode_id)) for outcome in unique]
+    counts = Counter({"videos": len(outcomes), "candidates": sum(len(one.frames) for one in episodes)})
+    duplicates = find_duplicates(episodes)
+    names = {one.episode_id: one.outcome.name for one in episodes}
+    for twin, original in sorted(duplicates.items()):
+        problems.append(Problem(names[twin], "duplicates", f"duplicate: the same film as {names[original]}"))
+    episodes = [_emptied(one) if one.episode_id in duplicates else one for one in episodes]
+    episodes = drop_recurring(episodes)
+    if config.captions.silent_shots == "drop":
+        episodes = [drop_silent(one) for one in episodes]
+    episodes, more = _captioned(episodes, captioner, counts)
+    stories, episodes, failed = _told(episodes, narrator, config, counts)
+    _refuse_nothing(stories, episodes, config)
+    for reason, number in count_statuses([frame for one in episodes for frame in one.frames]).items():
+        counts[f"frames {reason.split(':')[0]}"] += number
+    parted = split(stories, subset=config.subset, fraction=config.stories.validation_fraction)
+    for warning in parted.warnings:
+        log.warning("%s", warning)
+    return Assembly(episodes, parted, duplicates, problems + more + failed, counts)
+
+
+def _unique(outcomes: Sequence[EpisodeOutcome]) -> tuple[list[EpisodeOutcome], list[Problem]]:
+    """Take each content once, with subtitles if any copy has some, in the order of the ids."""
+    problems = [problem for outcome in _ordered(outcomes) for problem in outcome.problems]
+    by_id: dict[str, EpisodeOutcome] = {}
+    for outcome in sorted(_ordered(outcomes), key=lambda one: not one.transcript.lines):
+        if outcome.episode_id is None:
+            continue
+        first = by_id.setdefault(outcome.episode_id, outcome)
+        if first is not outcome:
+            problems.append(Problem(outcome.name, "duplicates", f"duplicate: the same file as {first.name}"))
+    return [by_id[name] for name in sorted(by_id)], problems
+
+
+def _ordered(outcomes: Sequence[EpisodeOutcome]) -> list[EpisodeOutcome]:
+    """Sort by name and content, so that neither the folder's place nor the order of decoding shows in the dataset."""
+    return sorted(outcomes, key=lambda one: (one.name, one.source_sha256 or ""))
+
+
+def _emptied(episode: Episode) -> Episode:
+    return episode.with_frames({frame.frame_id: frame.dropped("duplicate episode") for frame in episode.kept})
+
+
+def _captioned(
+    episodes: Sequence[Episode], captioner: Captioner, counts: Counter[str]
+) -> tuple[list[Episode], list[Problem]]:
+    captioned, problems = [], []
+    for episode in tqdm(episodes, desc="captions", unit="episode"):
+        result = captioner.caption(episode)
+        problems += [Problem(episode.outcome.name, "captions", reason) for reason in result.failures]
+        captioned.append(result.episode)
+        counts["prompt tokens"] += result.prompt_tokens
+        counts["completion tokens"] += result.completion_tokens
+        for frame in result.episode.kept:
+            counts[f"captions {frame.caption_status}"] += 1
+    return captioned, problems
+
+
+def _told(
+    episodes: Sequence[Episode], narrator: Narrator, config: BuildConfig, counts: Counter[str]
+) -> tuple[list[Story], list[Episode], list[Problem]]:
+    """Group frames into stories and have them told; frames that end in no story are marked."""
+    stories: list[Story] = []
+    marked, problems = [], []
+    for episode in tqdm(episodes, desc="stories", unit="episode"):
+        drafts, remainder = group(episode.kept, subset=config.subset, config=config.stories)
+        lost = {frame.frame_id: replace(frame, status="in no story") for frame in remainder}
+        for draft in drafts:
+            result = narrator.narrate(draft, [spoken_over(frame, episode) for frame in draft.frames])
+            counts["prompt tokens"] += result.prompt_tokens
+            counts["completion tokens"] += result.completion_tokens
+            if result.story:
+                stories.append(result.story)
+                continue
+            problems.append(Problem(episode.outcome.name, "narratives", f"{draft.story_id}: {result.failure}"))
+            counts["stories failed"] += 1
+            lost |= {frame.frame_id: replace(frame, status="story failed") for frame in draft.frames}
+        marked.append(episode.with_frames(lost))
+    return stories, marked, problems
+
+
+def _refuse_nothing(stories: Sequence[Story], episodes: Sequence[Episode], config: BuildConfig) -> None:
+    """Raise where no story came of anything, saying where the frames went."""
+    if stories:
+        return
+    lost = count_statuses([frame for episode in episodes for frame in episode.frames])
+    where = ", ".join(f"{number} {reason}" for reason, number in lost.most_common())
+    raise ValueError(
+        f"no story of at least build.stories.min_length={config.stories.min_length} frames comes of "
+        f"{len(episodes)} episodes; of their candidates: {where or 'none'}. Lower that or the limits of build.keyframes"
+    )

@@ -1,0 +1,145 @@
+"""Videos -> dataset: the builder's entry points, for an orchestrator or for a plain call.
+
+    find_videos -> prepare_episode (one a video, any order, any number at once) -> publish_dataset
+
+A second run over the same videos with the same configuration decodes, captions and writes nothing.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from story_model.config import BuildConfig, Section, Settings
+from story_model.manifest import Manifest, StepResult, run_step, write_atomically
+from story_model.workspace import RunFolder
+from storystream_builder.assemble import assemble
+from storystream_builder.captions import Captioner, EndpointCaptioner, NarrationCaptioner
+from storystream_builder.card import card
+from storystream_builder.endpoint import connect
+from storystream_builder.episodes import EpisodeOutcome, prepare_episode
+from storystream_builder.narratives import EndpointNarrator, NarrationNarrator, Narrator
+from storystream_builder.publish import write_frames, write_meta, write_stories
+from storystream_builder.videos import find_videos
+
+__all__ = ["build_dataset", "find_videos", "make_captioner", "make_narrator", "prepare_episode", "publish_dataset"]
+
+log = logging.getLogger(__name__)
+
+PUBLISH_VERSION = 1
+
+
+class _PublishKey(Section):
+    """All that decides the dataset, decoded episodes aside (they are inputs)."""
+
+    build: BuildConfig
+    captioner: str
+    narrator: str
+    prompts: str
+    sources: list[str]
+    """A digest of each video's name, content, lines and problems."""
+
+
+def build_dataset(videos: Path, folder: RunFolder, *, config: BuildConfig, settings: Settings) -> Manifest:
+    """Build a dataset from a folder of videos, several episodes at once.
+
+    Raises:
+        ValueError: there is no video, none can be used, no story comes of them, or an endpoint cannot be used.
+    """
+    captioner, narrator = make_captioner(folder, config, settings), make_narrator(folder, config, settings)
+    paths = find_videos(videos)
+    log.info("%d videos in %s", len(paths), videos)
+    with ThreadPoolExecutor(config.workers) as pool:
+        prepared = pool.map(lambda path: prepare_episode(path, folder, config=config), paths)
+        outcomes = list(tqdm(prepared, total=len(paths), desc="episodes", unit="episode"))
+    return publish_dataset(folder, outcomes, config=config, settings=settings, captioner=captioner, narrator=narrator)
+
+
+def publish_dataset(
+    folder: RunFolder,
+    outcomes: Sequence[EpisodeOutcome],
+    *,
+    config: BuildConfig,
+    settings: Settings,
+    captioner: Captioner | None = None,
+    narrator: Narrator | None = None,
+) -> Manifest:
+    """Caption decoded episodes, make stories of them and write the dataset; who speaks is configured, unless given.
+
+    Raises:
+        ValueError: none of the videos can be used, no story comes of them, or an endpoint cannot be used.
+    """
+    captioner = captioner or make_captioner(folder, config, settings)
+    narrator = narrator or make_narrator(folder, config, settings)
+    usable = sorted({outcome.episode_id for outcome in outcomes if outcome.episode_id})
+    if not usable:
+        reasons = "; ".join(f"{one.file}: {one.reason}" for outcome in outcomes[:5] for one in outcome.problems)
+        raise ValueError(f"none of {len(outcomes)} videos can be used: {reasons}")
+
+    def work(out: Path) -> StepResult:
+        assembly = assemble(outcomes, folder.episodes_dir, config=config, captioner=captioner, narrator=narrator)
+        write_stories(out, assembly, config=config, captioner=captioner, narrator=narrator)
+        write_frames(out, assembly.episodes, config=config, caption_model=captioner.name)
+        write_meta(out, assembly, config=config)
+        text = card(assembly, config=config, caption_model=captioner.name, story_model=narrator.name)
+        write_atomically(out / "README.md", text.encode())
+        stories = assembly.stories.stories
+        counts = {"episodes": len(assembly.episodes), "stories": len(stories), "problems": len(assembly.problems)}
+        counts |= {f"stories {split}": sum(one.split == split for one in stories) for split in ("train", "validation")}
+        counts |= {"pairs": sum(len(story.frames) for story in stories), "warnings": len(assembly.stories.warnings)}
+        return StepResult(counts=counts | dict(sorted(assembly.counts.items())))
+
+    return run_step(
+        folder.dataset_dir,
+        work,
+        step="publish dataset",
+        version=PUBLISH_VERSION,
+        config=_publish_key(outcomes, config, captioner, narrator),
+        inputs={episode_id: folder.episodes_dir / episode_id for episode_id in usable},
+    )
+
+
+def make_captioner(folder: RunFolder, config: BuildConfig, settings: Settings) -> Captioner:
+    """Make the configured captioner.
+
+    Raises:
+        ValueError: an endpoint is asked for and not configured.
+    """
+    if config.captions.captioner == "narration":
+        return NarrationCaptioner()
+    endpoint = connect(settings, config.captions.model, folder.answers_dir, setting="build.captions.model")
+    return EndpointCaptioner(endpoint, max_tokens=config.captions.max_tokens, concurrency=config.captions.concurrency)
+
+
+def make_narrator(folder: RunFolder, config: BuildConfig, settings: Settings) -> Narrator:
+    """Make the configured narrator.
+
+    Raises:
+        ValueError: an endpoint is asked for and not configured.
+    """
+    if config.narratives.narrator == "narration":
+        return NarrationNarrator()
+    endpoint = connect(settings, config.narratives.model, folder.answers_dir, setting="build.narratives.model")
+    return EndpointNarrator(endpoint, max_tokens=config.narratives.max_tokens, attempts=config.narratives.attempts)
+
+
+def _publish_key(
+    outcomes: Sequence[EpisodeOutcome], config: BuildConfig, captioner: Captioner, narrator: Narrator
+) -> _PublishKey:
+    """Name what decides the dataset; how many episodes are decoded at once, and within what time, does not."""
+    indifferent = BuildConfig()
+    return _PublishKey(
+        build=config.model_copy(update={"workers": indifferent.workers, "decode": indifferent.decode}),
+        captioner=captioner.name,
+        narrator=narrator.name,
+        prompts=captioner.prompt_sha256 + narrator.prompt_sha256,
+        sources=sorted(_source_digest(outcome) for outcome in outcomes),
+    )
+
+
+def _source_digest(outcome: EpisodeOutcome) -> str:
+    parts = (outcome.name, outcome.source_sha256, outcome.transcript, outcome.problems)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

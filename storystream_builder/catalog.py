@@ -1,0 +1,108 @@
+"""Questions to a published dataset in SQL, answered by DuckDB from the Parquet files as they lie.
+
+The connection can read the dataset's folder and nothing else: no other file, no network, no extension.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+
+
+@dataclass(frozen=True)
+class SubsetStatistics:
+    """Size of one split of one subset."""
+
+    subset: str
+    split: str
+    stories: int
+    pairs: int
+    episodes: int
+    mean_caption_words: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a dataset holds, and what was dropped on the way."""
+
+    subsets: list[SubsetStatistics]
+    frames_by_status: dict[str, int]
+    captions_by_status: dict[str, int]
+    problems: list[tuple[str, str, str]]
+    """(file, step, reason)"""
+
+
+class Catalog:
+    """A read-only view of one dataset."""
+
+    def __init__(self, dataset_dir: Path) -> None:
+        """Open the dataset.
+
+        Raises:
+            ValueError: there is none.
+        """
+        self._root = dataset_dir.resolve()
+        if not sorted(self._root.glob("data/*/*.parquet")):
+            raise ValueError(f"{dataset_dir} holds no dataset; build it first")
+        self._connection = duckdb.connect(
+            config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        )
+        self._connection.execute("SET allowed_directories = $folders", {"folders": [f"{self._root}/"]})
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+
+    def __enter__(self) -> "Catalog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def query(self, sql: str, **parameters: object) -> list[tuple[Any, ...]]:
+        """Run a query; `$stories`, `$frames`, `$episodes` and `$errors` name the tables' files.
+
+        Write `read_parquet($stories)`; values go into further parameters, never into the text.
+        """
+        places = {
+            "stories": f"{self._root}/data/*/*.parquet",
+            "frames": f"{self._root}/frames/*.parquet",
+            "episodes": f"{self._root}/meta/episodes.parquet",
+            "errors": f"{self._root}/meta/errors.parquet",
+        }
+        named = {name: value for name, value in (places | parameters).items() if f"${name}" in sql}
+        return self._connection.execute(sql, named).fetchall()
+
+    def statistics(self) -> Statistics:
+        """Count stories, frames and problems, without touching a picture."""
+        subsets = self.query(
+            "SELECT subset, split, count(*), sum(len(captions))::BIGINT, count(DISTINCT episode_id), "
+            "avg(list_avg([len(string_split(caption, ' ')) for caption in captions])) "
+            "FROM read_parquet($stories) GROUP BY subset, split ORDER BY subset, split"
+        )
+        statuses = self.query("SELECT status, count(*) FROM read_parquet($frames) GROUP BY 1 ORDER BY 2 DESC, 1")
+        captions = self.query(
+            "SELECT caption_status, count(*) FROM read_parquet($frames) WHERE caption_status IS NOT NULL "
+            "GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
+        problems = self.query("SELECT file, step, reason FROM read_parquet($errors) ORDER BY ALL")
+        return Statistics([SubsetStatistics(*row) for row in subsets], dict(statuses), dict(captions), problems)
+
+    def leaks(self) -> list[str]:
+        """Tell what is in more than one split: episodes (unless the dataset has only one), stories, equal pictures."""
+        shared_episodes = self.query(
+            "SELECT episode_id FROM read_parquet($stories) GROUP BY 1 HAVING count(DISTINCT split) > 1 "
+            "AND (SELECT count(DISTINCT episode_id) FROM read_parquet($stories)) > 1 ORDER BY 1"
+        )
+        repeated = self.query("SELECT story_id FROM read_parquet($stories) GROUP BY 1 HAVING count(*) > 1 ORDER BY 1")
+        pictures = self.query(
+            "SELECT digest FROM (SELECT split, unnest(image_sha256) AS digest FROM read_parquet($stories)) "
+            "GROUP BY 1 HAVING count(DISTINCT split) > 1 ORDER BY 1"
+        )
+        return [
+            *(f"episode {name} is in more than one split" for (name,) in shared_episodes),
+            *(f"story {name} comes twice" for (name,) in repeated),
+            *(f"picture {name[:12]} is in more than one split" for (name,) in pictures),
+        ]

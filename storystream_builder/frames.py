@@ -1,0 +1,94 @@
+"""A keyframe on its way into a story: what decoding found, then what becomes of it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from storystream_builder.decode import EPISODE, FRAMES, EpisodeRecord, ShotRecord
+from storystream_builder.episodes import EpisodeOutcome
+from storystream_builder.keyframes import KEPT
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A scored candidate with its shot; only kept ones have a picture, a hash and, later, a caption."""
+
+    frame_id: str
+    episode_id: str
+    shot: ShotRecord
+    pts: int
+    time_base: str
+    pts_ms: int
+    status: str
+    """`kept`, or why not."""
+    sharpness: float
+    luma: float
+    contrast: float
+    phash: int | None
+    width: int | None
+    height: int | None
+    caption: str | None = None
+    caption_status: str | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the frame is still on its way."""
+        return self.status == KEPT
+
+    def dropped(self, reason: str) -> "Frame":
+        """Take the frame out, with the reason."""
+        return replace(self, status=reason)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A decoded episode: where it came from, what one pass found, its candidates in time order."""
+
+    outcome: EpisodeOutcome
+    record: EpisodeRecord
+    folder: Path
+    frames: tuple[Frame, ...]
+
+    @property
+    def episode_id(self) -> str:
+        """The name that its content gives it."""
+        return self.record.episode_id
+
+    @property
+    def kept(self) -> list[Frame]:
+        """The frames that are still on their way."""
+        return [frame for frame in self.frames if frame.is_kept]
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether anything is spoken, as far as known."""
+        return bool(self.outcome.transcript.lines)
+
+    def with_frames(self, changed: Mapping[str, Frame]) -> "Episode":
+        """Replace frames by their new state, by id."""
+        return replace(self, frames=tuple(changed.get(frame.frame_id, frame) for frame in self.frames))
+
+    def images(self) -> dict[str, bytes]:
+        """Read the pictures of all frames that have one, by frame id."""
+        table = pq.read_table(self.folder / FRAMES, columns=["frame_id", "image"], page_checksum_verification=True)
+        rows = table.filter(table["image"].is_valid()).to_pylist()
+        return {row["frame_id"]: row["image"]["bytes"] for row in rows}
+
+
+def load_episode(outcome: EpisodeOutcome, folder: Path) -> Episode:
+    """Read a decoded episode without its pictures."""
+    record = EpisodeRecord.model_validate_json((folder / EPISODE).read_bytes())
+    columns = [name for name in pq.read_schema(folder / FRAMES).names if name != "image"]
+    rows = pq.read_table(folder / FRAMES, columns=columns, page_checksum_verification=True).to_pylist()
+    frames = [
+        Frame(shot=record.shots[row["shot_id"]], **{k: v for k, v in row.items() if k != "shot_id"}) for row in rows
+    ]
+    return Episode(outcome, record, folder, tuple(frames))
+
+
+def count_statuses(frames: Sequence[Frame]) -> Counter[str]:
+    """Count what became of frames."""
+    return Counter(frame.status for frame in frames)
