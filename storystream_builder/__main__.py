@@ -53,7 +53,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _stats(args: argparse.Namespace) -> int:
     with Catalog(args.dataset_dir) as catalog:
-        statistics = catalog.statistics()
+        statistics, shared = catalog.statistics(), catalog.shared_pictures()
     for one in statistics.subsets:
         print(
             f"{one.subset}/{one.split}: {one.stories} stories, {one.pairs} pairs, {one.episodes} episodes, "
@@ -63,6 +63,7 @@ def _stats(args: argparse.Namespace) -> int:
         print(title)
         for status, number in counts.items():
             print(f"{number:9d}  {status}")
+    print(f"{shared} pictures are in more than one split")
     for file, step, reason in statistics.problems:
         print(f"{step}: {file}: {reason}")
     return 0

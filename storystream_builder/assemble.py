@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,8 +13,8 @@ from story_model.config import BuildConfig
 from storystream_builder.captions import Captioner, drop_silent, spoken_over
 from storystream_builder.duplicates import drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, Problem
-from storystream_builder.frames import Episode, count_statuses, load_episode
-from storystream_builder.narratives import Narrator
+from storystream_builder.frames import Episode, Frame, count_statuses, load_episode
+from storystream_builder.narratives import Narrative, Narrator
 from storystream_builder.stories import Split, Story, group, split
 
 log = logging.getLogger(__name__)
@@ -106,24 +107,32 @@ def _captioned(
 def _told(
     episodes: Sequence[Episode], narrator: Narrator, config: BuildConfig, counts: Counter[str]
 ) -> tuple[list[Story], list[Episode], list[Problem]]:
-    """Group frames into stories and have them told; frames that end in no story are marked."""
-    stories: list[Story] = []
-    marked, problems = [], []
-    for episode in tqdm(episodes, desc="stories", unit="episode"):
-        drafts, remainder = group(episode.kept, subset=config.subset, config=config.stories)
-        lost = {frame.frame_id: replace(frame, status="in no story") for frame in remainder}
-        for draft in drafts:
-            result = narrator.narrate(draft, [spoken_over(frame, episode) for frame in draft.frames])
+    """Group frames into stories and have them told, several at once; frames that end in no story are marked."""
+    by_id = {episode.episode_id: episode for episode in episodes}
+    lost: dict[str, Frame] = {}
+    drafts: list[Story] = []
+    for episode in episodes:
+        grouped, remainder = group(episode.kept, subset=config.subset, config=config.stories)
+        drafts += grouped
+        lost |= {frame.frame_id: frame.dropped("in no story") for frame in remainder}
+
+    def tell(draft: Story) -> Narrative:
+        return narrator.narrate(draft, [spoken_over(frame, by_id[draft.episode_id]) for frame in draft.frames])
+
+    stories, problems = [], []
+    with ThreadPoolExecutor(config.captions.concurrency) as pool:
+        results = tqdm(pool.map(tell, drafts), total=len(drafts), desc="stories", unit="story")
+        for draft, result in zip(drafts, results, strict=True):
             counts["prompt tokens"] += result.prompt_tokens
             counts["completion tokens"] += result.completion_tokens
             if result.story:
                 stories.append(result.story)
                 continue
-            problems.append(Problem(episode.outcome.name, "narratives", f"{draft.story_id}: {result.failure}"))
+            name = by_id[draft.episode_id].outcome.name
+            problems.append(Problem(name, "narratives", f"{draft.story_id}: {result.failure}"))
             counts["stories failed"] += 1
-            lost |= {frame.frame_id: replace(frame, status="story failed") for frame in draft.frames}
-        marked.append(episode.with_frames(lost))
-    return stories, marked, problems
+            lost |= {frame.frame_id: frame.dropped("story failed") for frame in draft.frames}
+    return stories, [episode.with_frames(lost) for episode in episodes], problems
 
 
 def _refuse_nothing(stories: Sequence[Story], episodes: Sequence[Episode], config: BuildConfig) -> None:

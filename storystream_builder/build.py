@@ -52,9 +52,12 @@ def build_dataset(videos: Path, folder: RunFolder, *, config: BuildConfig, setti
     captioner, narrator = make_captioner(folder, config, settings), make_narrator(folder, config, settings)
     paths = find_videos(videos)
     log.info("%d videos in %s", len(paths), videos)
-    with ThreadPoolExecutor(config.workers) as pool:
+    pool = ThreadPoolExecutor(config.workers)
+    try:
         prepared = pool.map(lambda path: prepare_episode(path, folder, config=config), paths)
         outcomes = list(tqdm(prepared, total=len(paths), desc="episodes", unit="episode"))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return publish_dataset(folder, outcomes, config=config, settings=settings, captioner=captioner, narrator=narrator)
 
 

@@ -1,6 +1,7 @@
 """The dataset card: what the Hugging Face hub reads (YAML), and what a person wants to know before using the data."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -48,8 +49,10 @@ def card(assembly: Assembly, *, config: BuildConfig, caption_model: str, story_m
 
 
 def _front_matter(config: BuildConfig, splits: list[str]) -> str:
-    lines = ["---", f"license: {json.dumps(config.license)}", "configs:", f"- config_name: {config.subset}"]
-    lines += ["  data_files:"]
+    known = re.fullmatch(r"[a-z0-9.-]+", config.license)
+    lines = ["---", f"license: {config.license if known else 'other'}"]
+    lines += [] if known else [f"license_name: {json.dumps(config.license)}"]
+    lines += ["configs:", f"- config_name: {config.subset}", "  data_files:"]
     for split in splits:
         lines += [f"  - split: {split}", f"    path: data/{config.subset}/{split}-*.parquet"]
     return "\n".join([*lines, "---"])

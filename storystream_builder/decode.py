@@ -17,68 +17,24 @@ from typing import Any
 import av
 import cv2
 import pyarrow as pa
-from pydantic import BaseModel
 
-from story_model.config import KeyframesConfig, Section, ShotsConfig
 from story_model.manifest import write_atomically
 from storystream_builder.keyframes import Candidates, KeyframePicker, ScoredFrame
-from storystream_builder.parquet import CANDIDATES, ROWS_IN_MEMORY_MB, write_table
+from storystream_builder.parquet import write_table
 from storystream_builder.pictures import Pixels, thumbnail
+from storystream_builder.records import (
+    CANDIDATES,
+    EPISODE,
+    FRAMES,
+    DecodeJob,
+    DecodeKey,
+    EpisodeRecord,
+    ShotRecord,
+)
 from storystream_builder.shots import Shot, ShotDetector, luma_change
-from storystream_builder.videos import Fault, OpenVideo, SourceError, open_video
+from storystream_builder.videos import OpenVideo, SourceError, open_video
 
-EPISODE = "episode.json"
-FRAMES = "candidates.parquet"
-
-
-class DecodeKey(Section):
-    """All that decides what one pass over a video finds."""
-
-    episode_id: str
-    source_sha256: str
-    max_pixels: int
-    max_duration_s: float
-    max_corrupt_ratio: float
-    shots: ShotsConfig
-    keyframes: KeyframesConfig
-
-
-class DecodeJob(Section):
-    """What the process is told: the key, and what does not change the result."""
-
-    key: DecodeKey
-    threads: int
-    max_memory_gb: float
-
-
-class ShotRecord(BaseModel):
-    """One shot, in milliseconds from the start of the video."""
-
-    shot_id: int
-    start_ms: int
-    end_ms: int
-    motion: float
-    num_candidates: int
-    outcome: str
-    """`kept`, or why the shot has no keyframe."""
-
-
-class EpisodeRecord(BaseModel):
-    """What one pass over a video found, or the fault for which the video is set aside."""
-
-    episode_id: str
-    source_sha256: str
-    fault: Fault | None = None
-    reason: str = ""
-    note: str = ""
-    """What is wrong with a video that is used all the same."""
-    codec: str = ""
-    width: int = 0
-    height: int = 0
-    duration_ms: int = 0
-    num_frames: int = 0
-    num_corrupt: int = 0
-    shots: list[ShotRecord] = []
+_ROW_GROUP_MB = 16.0
 
 
 @dataclass
@@ -128,7 +84,7 @@ def decode_episode(video_path: Path, out_dir: Path, job: DecodeJob) -> EpisodeRe
         record.fault, record.reason = error.fault, str(error)
         frames, record.shots = [], []
     table = pa.Table.from_pylist([_row(frame, key.episode_id, time_base) for frame in frames], schema=CANDIDATES)
-    write_table(out_dir / FRAMES, table, row_group_mb=ROWS_IN_MEMORY_MB)
+    write_table(out_dir / FRAMES, table, row_group_mb=_ROW_GROUP_MB)
     write_atomically(out_dir / EPISODE, record.model_dump_json(indent=1).encode())
     return record
 
@@ -161,7 +117,10 @@ def _one_pass(video: OpenVideo, record: EpisodeRecord, key: DecodeKey) -> list[S
     for cut in detector.finish():
         close(cut)
     _check_losses(video, record, tally, key)
-    close(tally.end)
+    if record.shots and (tally.end - running.start) * time_base < key.shots.min_shot_s:
+        record.shots[-1].end_ms = record.duration_ms
+    else:
+        close(tally.end)
     return scored
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from story_model.config import BuildConfig
 from story_model.manifest import StepResult, run_step
 from story_model.workspace import RunFolder
-from storystream_builder.decode import EPISODE, DecodeJob, DecodeKey, EpisodeRecord
+from storystream_builder.records import EPISODE, DecodeJob, DecodeKey, EpisodeRecord
 from storystream_builder.transcripts import Transcript, read_transcript
 from storystream_builder.videos import SourceError, content_id, printable, subtitles_of
 
@@ -93,7 +93,7 @@ def _decoded(video: Path, folder: RunFolder, key: DecodeKey, config: BuildConfig
     out_dir = folder.episodes_dir / key.episode_id
     job = DecodeJob(
         key=key,
-        threads=max(1, len(os.sched_getaffinity(0)) // config.workers),
+        threads=max(1, _num_cores() // config.workers),
         max_memory_gb=config.decode.max_memory_gb,
     )
 
@@ -110,6 +110,11 @@ def _decoded(video: Path, folder: RunFolder, key: DecodeKey, config: BuildConfig
             out_dir, work, step=f"decode {key.episode_id}", version=DECODE_VERSION, config=key, inputs={}
         )
     return read_record(folder, key.episode_id), manifest.reused
+
+
+def _num_cores() -> int:
+    """Count the cores that this process may use; an affinity is known on Linux only."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run_child(video: Path, out_dir: Path, job: DecodeJob, *, timeout_s: float) -> None:

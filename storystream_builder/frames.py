@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from storystream_builder.decode import EPISODE, FRAMES, EpisodeRecord, ShotRecord
 from storystream_builder.episodes import EpisodeOutcome
 from storystream_builder.keyframes import KEPT
+from storystream_builder.records import EPISODE, FRAMES, EpisodeRecord, ShotRecord
 
 
 @dataclass(frozen=True)

@@ -12,33 +12,14 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from story_model import schema
 from story_model.config import ParquetConfig
 from story_model.manifest import publish
 
-ROWS_IN_MEMORY_MB = 16.0
-_ADDED_LATER = {"subset", "image_sha256", "caption", "caption_status", "caption_model"}
-
-CANDIDATES = pa.schema([column for column in schema.FRAMES if column.name not in _ADDED_LATER])
-"""A decoded episode's candidates: the frames table before anything was said about them."""
-
 _REPEATING = frozenset(
-    [
-        "subset",
-        "split",
-        "episode_id",
-        "status",
-        "caption_model",
-        "caption_status",
-        "story_model",
-        "prompt_sha256",
-        "license",
-        "attribution",
-        "time_base",
-        "codec",
-        "step",
-        "outcome",
-    ]
+    (
+        *("subset", "split", "episode_id", "license", "attribution", "prompt_sha256", "caption_model", "story_model"),
+        *("status", "caption_status", "outcome", "step", "codec", "time_base"),
+    )
 )
 _IDS = ("subset", "split", "episode_id", "story_id", "frame_id", "shot_id", "pts_ms", "status")
 

@@ -78,10 +78,13 @@ def find_videos(videos: Path) -> list[Path]:
 
 def subtitles_of(video: Path) -> Path | None:
     """Find the subtitle file beside a video: `x.srt` or `x.vtt`, else the first of `x.<language>.srt`; none without."""
-    beside = [path for path in video.parent.iterdir() if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file()]
-    same = sorted((path for path in beside if path.stem == video.stem), key=os.fsencode)
-    tagged = sorted((path for path in beside if Path(path.stem).stem == video.stem), key=os.fsencode)
-    return next(iter(same + tagged), None)
+    exact = [video.with_suffix(suffix) for suffix in SUBTITLE_SUFFIXES]
+    found = next((path for path in exact if path.is_file()), None)
+    if found is not None:
+        return found
+    beside = [path for path in video.parent.iterdir() if path.suffix.lower() in SUBTITLE_SUFFIXES]
+    named = [path for path in beside if video.stem in (path.stem, Path(path.stem).stem) and path.is_file()]
+    return min(named, key=lambda path: (path.stem != video.stem, os.fsencode(path)), default=None)
 
 
 def printable(name: str) -> str:
