@@ -28,8 +28,11 @@ from story_model.workspace import RunFolder
 _TEMPLATE = "report.html"
 _PACKAGES = ("torch", "transformers", "diffusers", "peft", "numpy", "scipy", "pillow", "pyarrow", "mlflow", "openai")
 _CAPTION_NOTES = {
-    "measured": "nothing was said over these frames and no captioner was asked: the text states what can be "
-    "measured in the picture (such as brightness and colour), not what it shows",
+    "narrated": "the line spoken over the frame",
+    "measured": "nothing was said over these frames and no model was asked; the text states what can be measured in "
+    "the picture, such as light, colours and movement, not who or what it shows",
+    "seen": "a model looked at the frame and said what it shows",
+    "truncated": "a model's answer that was cut off at its longest length",
 }
 
 
@@ -166,7 +169,7 @@ def _dataset_facts(run: RunFolder) -> DatasetFacts:
     frames, captions = Counter[str](), Counter[str]()
     for path in sorted((run.dataset_dir / "frames").glob("*.parquet")):
         for row in pq.read_table(path, columns=["status", "caption_status"]).to_pylist():
-            frames[row["status"]] += 1
+            frames[row["status"].partition(":")[0]] += 1
             if row["status"] == "kept":
                 captions[row["caption_status"] or "none"] += 1
     errors_path = run.dataset_dir / "meta" / "errors.parquet"

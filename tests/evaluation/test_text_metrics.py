@@ -1,0 +1,47 @@
+import pytest
+
+from evaluation.text_metrics import distinct, named, overlap, repeated_texts, repetition, words
+
+
+def test_words_are_folded_and_keep_their_apostrophes():
+    assert words("Pip's hat, PIP\N{RIGHT SINGLE QUOTATION MARK}s Hat!") == [
+        "pip's",
+        "hat",
+        "pip\N{RIGHT SINGLE QUOTATION MARK}s",
+        "hat",
+    ]
+
+
+def test_repetition_is_the_share_of_sequences_that_came_before():
+    assert repetition(["a b c", "a b d"], 2) == pytest.approx(1 / 4)
+
+
+def test_sequences_do_not_cross_texts():
+    assert repetition(["a b", "a b"], 3) is None
+
+
+def test_a_loop_is_all_repetition_and_no_variety():
+    loop = ["the same words again"] * 50
+    assert repetition(loop, 4) == pytest.approx(0.98)
+    assert distinct(loop, 1) == pytest.approx(0.02)
+
+
+def test_a_text_told_before_is_found_whatever_its_case():
+    assert repeated_texts(["Pip runs.", "Luna runs.", "pip RUNS"]) == [False, False, True]
+
+
+def test_overlap_counts_each_word_once_for_each_time_it_is_shared():
+    assert overlap("a a b", "a c") == pytest.approx(2 * 1 / 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("PIP'S friend Luna waves", ["Pip", "Luna"]),
+        ("Pipistrelles and lunatics", []),
+        ("on a snowy day the old-mill turns", []),
+        ("by the old mill", ["old mill"]),
+    ],
+)
+def test_names_are_found_as_whole_words_only(text, found):
+    assert named(text, ["Pip", "Luna", "old mill"]) == found
