@@ -15,10 +15,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from story_model.config import PROJECT_DIR
 
@@ -87,22 +87,15 @@ def run_module(module: str, *args: str, threads: int = 1, cwd: Path = PROJECT_DI
     """Run `python -m module args` to its end with `threads` threads for its arithmetic.
 
     Whatever ends this call early (cancellation, SIGTERM, Ctrl-C) ends the process and its children too: SIGTERM, then
-    SIGKILL after `grace_s` seconds. Where `setpriv` exists (Linux) the process also ends when this one is killed.
+    SIGKILL after `grace_s` seconds.
 
     Raises:
         ProcessFailed: it exited non-zero or was killed.
     """
     log.info("$ %s", shlex.join(["python", "-m", module, *args]))
     echo = Echo(sys.stderr if sys.stderr.isatty() else None)
-    process = subprocess.Popen(
-        [*_dies_with_us(), sys.executable, "-m", module, *args],
-        cwd=cwd,
-        env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    threads_env = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    process = start(["-m", module, *args], cwd=cwd, env=threads_env, stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         while data := os.read(process.stdout.fileno(), _BLOCK):
@@ -117,6 +110,25 @@ def run_module(module: str, *args: str, threads: int = 1, cwd: Path = PROJECT_DI
         raise ProcessFailed("\n  ".join([f"python -m {module} {how}; its last lines:", *echo.last_lines]))
 
 
+def start(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start Python with these arguments at the head of a process group; `env` is added to our own environment.
+
+    Both output streams go to `stdout`. Where `setpriv` exists (Linux) the process ends when this one is killed.
+    """
+    setpriv = shutil.which("setpriv")
+    return subprocess.Popen(
+        [*([setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []), sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
 def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """End a process that leads its own group, and all of that group."""
     with suppress(ProcessLookupError):
@@ -126,8 +138,3 @@ def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _dies_with_us() -> list[str]:
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

@@ -1,0 +1,56 @@
+"""What Prefect's and MLflow's pages show of a run, with links both ways."""
+
+import logging
+from collections.abc import Mapping
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+
+from story_model.config import Settings
+from story_model.manifest import Manifest
+from story_model.tracking import parent_run
+from story_model.workspace import RunFolder
+
+log = logging.getLogger(__name__)
+
+_LOCAL_MLFLOW = "http://127.0.0.1:5000"
+
+
+def show_numbers(key: str, run: str, numbers: Mapping[str, float]) -> None:
+    """Show named numbers as a table on the flow run's page."""
+    rows = [{"what": name, "value": round(value, 4)} for name, value in numbers.items()]
+    create_table_artifact(table=rows, key=key, description=f"Run {run}")
+
+
+def show_report(folder: RunFolder) -> None:
+    """Name the report's file on the flow run's page (Prefect shows no local files)."""
+    create_markdown_artifact(f"Open `{folder.report_path}` in a browser.", key="report", description=folder.name)
+
+
+def open_tracking(folder: RunFolder) -> None:
+    """Make MLflow's database and the run's page in it, which takes seconds the first time."""
+    with parent_run(folder, settings=Settings()):
+        log.info("run %s in %s", folder.name, folder.root)
+
+
+def link_to_tracking(folder: RunFolder) -> None:
+    """Lead from the flow run to the run's MLflow page and back."""
+    settings = Settings()
+    with parent_run(folder, settings=settings) as tracker:
+        tracker.tags(
+            {"prefect.flow_run_id": str(flow_run.get_id()), "prefect.url": str(flow_run.get_flow_run_ui_url())}
+        )
+        experiment = tracker.client.get_run(tracker.run_id).info.experiment_id
+        place = settings.tracking_uri if settings.tracking_uri.startswith("http") else _LOCAL_MLFLOW
+        address = f"{place}/#/experiments/{experiment}/runs/{tracker.run_id}"
+    create_link_artifact(address, key="mlflow", link_text=f"{folder.name} in MLflow", description=folder.name)
+
+
+def numbers_of(manifests: Mapping[str, Manifest | None]) -> dict[str, float]:
+    """Join the counts and metrics of the steps that are finished."""
+    return {
+        f"{name} {key}": value
+        for name, manifest in manifests.items()
+        if manifest is not None
+        for key, value in {**manifest.counts, **manifest.metrics}.items()
+    }

@@ -1,0 +1,58 @@
+"""The tasks of build-dataset: draw the series, one task an episode, publish."""
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from story_model.config import BuildConfig, CartoonConfig, Settings
+from story_model.manifest import Manifest, StepResult, run_step
+from story_model.workspace import RunFolder
+from storystream_builder import build
+from storystream_builder.build import EpisodeOutcome
+from storystream_builder.cartoon import film
+from storystream_builder.videos import printable
+from tasks.artifacts import show_numbers
+from tasks.measure import step
+
+
+@task(name="draw series", cache_policy=NO_CACHE)
+def draw_series(folder: RunFolder, config: CartoonConfig, workers: int) -> Path:
+    """Draw the series that stands in for videos."""
+
+    def work(out_dir: Path) -> StepResult:
+        return StepResult(counts={"videos": len(film.draw_series(out_dir, config=config, workers=workers).videos)})
+
+    with step("draw series"):
+        run_step(folder.videos_dir, work, step="draw_series", version=1, config=config, inputs={})
+    return folder.videos_dir
+
+
+@task(name="keyframes", task_run_name="keyframes {name}", cache_policy=NO_CACHE)
+def prepare_episode(name: str, video: Path, folder: RunFolder, config: BuildConfig) -> EpisodeOutcome:
+    """Decode one episode into shots and keyframes; `name` is for display."""
+    with step("keyframes"):
+        return build.prepare_episode(video, folder, config=config)
+
+
+def prepare_episodes(videos: Path, folder: RunFolder, config: BuildConfig) -> list[EpisodeOutcome]:
+    """Decode all episodes, `config.workers` at once, and hand out what became of each in their order."""
+    with ThreadPoolTaskRunner(max_workers=config.workers) as runner:
+        given = {"folder": folder, "config": config}
+        futures = [
+            runner.submit(prepare_episode, {"name": printable(video.name), "video": video, **given})
+            for video in build.find_videos(videos)
+        ]
+        wait(futures)
+        return [future.result() for future in futures]
+
+
+@task(name="publish dataset", cache_policy=NO_CACHE)
+def publish_dataset(folder: RunFolder, outcomes: list[EpisodeOutcome], config: BuildConfig) -> Manifest:
+    """Write stories and captions as Parquet and show the counts."""
+    with step("publish dataset"):
+        manifest = build.publish_dataset(folder, outcomes, config=config, settings=Settings())
+    show_numbers("dataset", folder.name, manifest.counts)
+    return manifest
