@@ -43,6 +43,8 @@ class _Tally:
 
     frames: int = 0
     corrupt: int = 0
+    first: int | None = None
+    """What the file calls the time of the first frame."""
     end: int = 0
 
 
@@ -130,7 +132,6 @@ def _frames(video: OpenVideo, tally: _Tally, key: DecodeKey) -> Iterator[tuple[i
     After a packet that cannot be decoded nothing is trusted until the next key frame.
     """
     time_base, duration = Fraction(video.stream.time_base), _frame_duration(video)
-    first: int | None = None
     last, trusted = -1, True
     for packet in _packets(video, tally):
         try:
@@ -145,9 +146,9 @@ def _frames(video: OpenVideo, tally: _Tally, key: DecodeKey) -> Iterator[tuple[i
             trusted = (trusted or frame.key_frame) and not frame.is_corrupt
             stamp = frame.pts if frame.pts is not None else frame.dts
             if stamp is None:
-                stamp = (first or 0) + last + duration
-            first = stamp if first is None else first
-            pts = stamp - first
+                stamp = (tally.first or 0) + last + duration
+            tally.first = stamp if tally.first is None else tally.first
+            pts = stamp - tally.first
             if frame.width * frame.height > key.max_pixels:
                 raise SourceError("too large", f"a frame of {frame.width}x{frame.height}")
             if pts * time_base > key.max_duration_s:
@@ -190,7 +191,8 @@ def _check_losses(video: OpenVideo, record: EpisodeRecord, tally: _Tally, key: D
     corrupt = tally.corrupt / max(1, tally.frames)
     if tally.end == 0 or corrupt > key.max_corrupt_ratio:
         raise SourceError("corrupt", f"{tally.corrupt} of {tally.frames} frames cannot be trusted")
-    claimed_s = max(video.duration_s or 0.0, decoded_s)
+    late_s = max(0.0, float((tally.first or 0) * Fraction(video.stream.time_base)))
+    claimed_s = max((video.duration_s or 0.0) - late_s, decoded_s)
     missing = 1 - decoded_s / claimed_s
     lost = f"{decoded_s:.1f} of {claimed_s:.1f} s could be decoded"
     if missing > key.max_corrupt_ratio:

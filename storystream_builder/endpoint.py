@@ -108,7 +108,7 @@ class Endpoint:
                 "what it said so far is kept"
             ) from None
         except openai.APIStatusError as error:
-            raise QuestionRefused(error.message) from None
+            raise QuestionRefused(error.message.removeprefix(f"Error code: {error.status_code} - ")) from None
         if not reply.choices:
             raise QuestionRefused("an answer without choices")
         choice, usage = reply.choices[0], reply.usage

@@ -8,6 +8,7 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 _MAX_BYTES = 16 << 20
@@ -87,7 +88,8 @@ def _parse(text: str) -> tuple[list[Line], int]:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     timings = list(_TIMING.finditer(text))
     lines, dropped = [], 0
-    for timing, following in zip(timings, [*timings[1:], None], strict=True):
+    for timing, following in pairwise([*timings, None]):
+        assert timing is not None
         body = text[timing.end() : following.start() if following else len(text)].lstrip("\n")
         words = _plain(body.split("\n\n")[0])
         start, end = _milliseconds(timing.groups()[:4]), _milliseconds(timing.groups()[4:])
@@ -99,7 +101,7 @@ def _parse(text: str) -> tuple[list[Line], int]:
 
 
 def _plain(body: str) -> str:
-    """Strip markup, and the next line's number where no blank line separates it."""
+    """Strip markup and control characters, and put the text on one line."""
     text = _CONTROLS.sub("", html.unescape(_TAGS.sub("", body)))
     return " ".join(text.split())
 

@@ -1,0 +1,159 @@
+"""Captions over a decoded episode: spoken, measured, or asked of a fake endpoint."""
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_videos import draw_video, scenes
+from PIL import Image
+from test_endpoint import Wire, endpoint_on
+
+from storystream_builder.captions import EndpointCaptioner, NarrationCaptioner, drop_silent
+from storystream_builder.decode import decode_episode
+from storystream_builder.endpoint import Endpoint
+from storystream_builder.episodes import EpisodeOutcome
+from storystream_builder.frames import Episode, load_episode
+from storystream_builder.looks import describe, dominant_colours
+from storystream_builder.pictures import jpeg
+from storystream_builder.transcripts import Line, Transcript
+
+
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory) -> Episode:
+    """Three shots of a second each, without subtitles."""
+    from conftest import decode_key
+
+    from storystream_builder.records import DecodeJob
+
+    folder = tmp_path_factory.mktemp("episode")
+    video = draw_video(folder / "x.mp4", scenes(1, 2, 3))
+    decode_episode(video, folder, DecodeJob(key=decode_key(), threads=1, max_memory_gb=4))
+    return load_episode(EpisodeOutcome(video, "e0", "0"), folder)
+
+
+@pytest.fixture
+def spoken(silent) -> Episode:
+    """The same, with lines over the second and third shot."""
+    lines = (Line(1000, 2000, "Pip sleeps."), Line(2000, 3000, "Momo eats."))
+    return replace(silent, outcome=replace(silent.outcome, transcript=Transcript(lines)))
+
+
+def captioner_on(wire: Wire, ledger_dir: Path, concurrency: int = 1) -> EndpointCaptioner:
+    endpoint: Endpoint = endpoint_on(wire, ledger_dir)
+    return EndpointCaptioner(endpoint, max_tokens=50, concurrency=concurrency)
+
+
+def captions(episode: Episode) -> list[tuple[str | None, str | None]]:
+    return [(frame.caption, frame.caption_status) for frame in episode.kept]
+
+
+def test_frames_are_captioned_with_the_line_spoken_over_them(spoken):
+    result = NarrationCaptioner().caption(drop_silent(spoken))
+    assert captions(result.episode) == [("Pip sleeps.", "narrated"), ("Momo eats.", "narrated")]
+
+
+def test_in_an_episode_with_lines_silent_shots_are_dropped(spoken):
+    dropped = [frame.shot.shot_id for frame in drop_silent(spoken).frames if frame.status == "no narration"]
+    assert dropped == [0]
+
+
+def test_in_an_episode_without_lines_nothing_is_dropped(silent):
+    assert drop_silent(silent) == silent
+
+
+def test_where_nothing_is_spoken_the_frame_is_measured(silent):
+    texts = captions(NarrationCaptioner().caption(silent).episode)
+    assert {status for _, status in texts} == {"measured"}
+    assert all("into the episode" in str(text) for text, _ in texts)
+
+
+def test_the_endpoint_sees_the_frame_and_hears_the_line(spoken, tmp_path):
+    wire = Wire("A fox in a bed.")
+    result = captioner_on(wire, tmp_path).caption(drop_silent(spoken))
+    picture, words = wire.requests[0]["messages"][1]["content"]
+    sent = base64.b64decode(picture["image_url"]["url"].removeprefix("data:image/jpeg;base64,"))
+    assert sent == spoken.images()[result.episode.kept[0].frame_id]
+    assert words["text"] == "Spoken line: Pip sleeps."
+    assert captions(result.episode) == [("A fox in a bed.", "seen")] * 2
+
+
+def test_tokens_are_counted(silent, tmp_path):
+    result = captioner_on(Wire("A fox."), tmp_path).caption(silent)
+    assert (result.prompt_tokens, result.completion_tokens) == (300, 30)
+
+
+def test_a_frame_that_is_refused_is_dropped_and_the_others_go_on(silent, tmp_path):
+    result = captioner_on(Wire(400, "A fox."), tmp_path).caption(silent)
+    assert len(result.episode.kept) == 2
+    assert result.failures[0].endswith("no caption: status 400")
+
+
+def test_an_empty_answer_is_no_caption(silent, tmp_path):
+    result = captioner_on(Wire("", "A fox."), tmp_path).caption(silent)
+    assert len(result.episode.kept) == 2
+    assert "empty answer" in result.failures[0]
+
+
+def test_a_caption_that_was_cut_off_is_marked(silent, tmp_path):
+    result = captioner_on(Wire(("A fox in", "length")), tmp_path).caption(silent)
+    assert {status for _, status in captions(result.episode)} == {"truncated"}
+
+
+def test_after_a_breakdown_only_what_was_not_paid_is_asked(silent, tmp_path):
+    with pytest.raises(ValueError, match="run again later"):
+        captioner_on(Wire("A fox.", "An owl.", 503), tmp_path).caption(silent)
+    wire = Wire("A frog.")
+    texts = captions(captioner_on(wire, tmp_path).caption(silent).episode)
+    assert [text for text, _ in texts] == ["A fox.", "An owl.", "A frog."]
+    assert len(wire.requests) == 1
+
+
+def test_questions_asked_at_once_are_answered_in_their_place(silent, tmp_path):
+    class Echo(Wire):
+        def __call__(self, request):
+            digest = str(hash(request.content))
+            self.replies = [digest]
+            return super().__call__(request)
+
+    one_by_one = captions(captioner_on(Echo("x"), tmp_path / "a", concurrency=1).caption(silent).episode)
+    at_once = captions(captioner_on(Echo("x"), tmp_path / "b", concurrency=3).caption(silent).episode)
+    assert len({text for text, _ in one_by_one}) == len(one_by_one)
+    assert sorted(one_by_one) == sorted(at_once)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [
+        ((0, 0, 0), "black"),
+        ((255, 255, 255), "white"),
+        ((128, 128, 128), "grey"),
+        ((220, 30, 30), "red"),
+        ((240, 140, 20), "orange"),
+        ((110, 60, 20), "brown"),
+        ((240, 230, 40), "yellow"),
+        ((40, 160, 60), "green"),
+        ((30, 170, 170), "teal"),
+        ((40, 80, 220), "blue"),
+        ((130, 50, 200), "purple"),
+        ((230, 60, 160), "pink"),
+    ],
+)
+def test_colours_have_their_names(rgb, name):
+    flat = Image.fromarray(np.full((64, 64, 3), rgb, np.uint8))
+    assert dominant_colours(jpeg(flat, 95)) == [name]
+
+
+def test_the_largest_colour_comes_first():
+    pixels = np.full((64, 64, 3), (40, 80, 220), np.uint8)
+    pixels[:20] = (220, 30, 30)
+    assert dominant_colours(jpeg(Image.fromarray(pixels), 95)) == ["blue", "red"]
+
+
+def test_a_measured_caption_reads_as_a_sentence():
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (40, 80, 220)).save(picture, "JPEG")
+    text = describe(picture.getvalue(), luma=80.0, motion=30.0, at_ms=125_000)
+    assert text == "A dim picture, mostly blue, with little movement, 2:05 into the episode."
