@@ -132,10 +132,12 @@ def make_narrator(folder: RunFolder, config: BuildConfig, settings: Settings) ->
 def _publish_key(
     outcomes: Sequence[EpisodeOutcome], config: BuildConfig, captioner: Captioner, narrator: Narrator
 ) -> _PublishKey:
-    """Name what decides the dataset; how many episodes are decoded at once, and within what time, does not."""
-    indifferent = BuildConfig()
+    """Name what decides the dataset; how much is done at once, and within what limits, does not."""
+    usual = BuildConfig()
+    captions = config.captions.model_copy(update={"concurrency": usual.captions.concurrency})
+    indifferent = {"workers": usual.workers, "decode": usual.decode, "captions": captions}
     return _PublishKey(
-        build=config.model_copy(update={"workers": indifferent.workers, "decode": indifferent.decode}),
+        build=config.model_copy(update=indifferent),
         captioner=captioner.name,
         narrator=narrator.name,
         prompts=captioner.prompt_sha256 + narrator.prompt_sha256,

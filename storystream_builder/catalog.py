@@ -10,6 +10,13 @@ from typing import Any
 
 import duckdb
 
+_TABLES = {
+    "stories": "data/*/*.parquet",
+    "frames": "frames/*.parquet",
+    "episodes": "meta/episodes.parquet",
+    "errors": "meta/errors.parquet",
+}
+
 
 @dataclass(frozen=True)
 class SubsetStatistics:
@@ -66,14 +73,13 @@ class Catalog:
 
         Write `read_parquet($stories)`; values go into further parameters, never into the text.
         """
-        places = {
-            "stories": f"{self._root}/data/*/*.parquet",
-            "frames": f"{self._root}/frames/*.parquet",
-            "episodes": f"{self._root}/meta/episodes.parquet",
-            "errors": f"{self._root}/meta/errors.parquet",
-        }
-        named = {name: value for name, value in (places | parameters).items() if f"${name}" in sql}
+        files = {name: self._files(pattern) for name, pattern in _TABLES.items() if f"${name}" in sql}
+        named = files | parameters
         return self._connection.execute(sql, named).fetchall()
+
+    def _files(self, pattern: str) -> list[str]:
+        """List a table's files by name: a pattern would misread a folder whose name looks like one."""
+        return [str(path) for path in sorted(self._root.glob(pattern))]
 
     def statistics(self) -> Statistics:
         """Count stories, frames and problems, without touching a picture."""

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
+from tqdm import tqdm
 
 from story_model import schema
 from story_model.config import BuildConfig
@@ -35,19 +36,24 @@ def write_stories(
     folder = out / "data" / config.subset
     provenance = _provenance(config, captioner, narrator)
     for split, stories in groupby(assembly.stories.stories, key=lambda story: story.split):
-        with TableWriter(folder, split, table_schema, config.parquet) as writer:
-            for episode_id, group in groupby(stories, key=lambda story: story.episode_id):
+        ordered = list(stories)
+        with (
+            TableWriter(folder, split, table_schema, config.parquet) as writer,
+            tqdm(total=len(ordered), desc=f"{split} table", unit="story") as bar,
+        ):
+            for episode_id, group in groupby(ordered, key=lambda story: story.episode_id):
                 images = episodes[episode_id].images()
                 for story in group:
                     size = sum(len(images[frame.frame_id]) + _ROW_BYTES for frame in story.frames)
                     writer.add(_story_row(story, images) | provenance, size)
+                    bar.update()
 
 
 def write_frames(out: Path, episodes: Sequence[Episode], *, config: BuildConfig, caption_model: str) -> None:
     """Write every scored candidate once; those that were kept with their picture, the others with the reason."""
     table_schema = schema.with_metadata(schema.FRAMES)
     with TableWriter(out / "frames", config.subset, table_schema, config.parquet) as writer:
-        for episode in episodes:
+        for episode in tqdm(episodes, desc="frames table", unit="episode"):
             images = episode.images()
             for frame in episode.frames:
                 image = images.get(frame.frame_id) if frame.is_kept else None

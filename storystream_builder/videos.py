@@ -127,10 +127,7 @@ def open_video(file: BinaryIO, *, threads: int, max_pixels: int, max_duration_s:
             raise SourceError("truncated", "an MP4 without its index; the file was cut short") from None
         raise SourceError("unreadable", error.strerror or "not a video") from None
     with container:
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise SourceError("no video stream", "the file holds sound or pictures only")
-        video = OpenVideo(container, streams[0])
+        video = OpenVideo(container, _film(container))
         context = video.stream.codec_context
         if context.width * context.height > max_pixels:
             raise SourceError("too large", f"{context.width}x{context.height}; build.decode.max_pixels is {max_pixels}")
@@ -139,3 +136,12 @@ def open_video(file: BinaryIO, *, threads: int, max_pixels: int, max_duration_s:
         context.thread_type = "AUTO"
         context.thread_count = threads
         yield video
+
+
+def _film(container: Any) -> Any:  # noqa: ANN401 - PyAV has no types
+    """Choose the stream that ffmpeg thinks best; a cover picture is no film."""
+    best = container.streams.best("video")
+    films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not films:
+        raise SourceError("no video stream", "the file holds sound or still pictures only")
+    return best if best in films else films[0]

@@ -1,0 +1,47 @@
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from storystream_builder.__main__ import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """A function that runs a command line: (exit code, what it printed)."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["storystream_builder", *map(str, arguments)])
+        code = main()
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err.rpartition("\r")[2]
+
+    return call
+
+
+def test_a_sound_dataset_is_called_sound(run, built):
+    code, text = run("verify", built.dataset_dir)
+    assert (code, text.splitlines()[0]) == (0, "sound: every byte, every story, splits apart")
+
+
+def test_damage_is_a_failure(run, built, tmp_path):
+    dataset = Path(shutil.copytree(built.dataset_dir, tmp_path / "dataset"))
+    (dataset / "README.md").unlink()
+    code, text = run("verify", dataset)
+    assert code == 1
+    assert "README.md: the file is missing" in text
+
+
+def test_statistics_name_every_split_and_problem(run, built):
+    code, text = run("stats", built.dataset_dir)
+    assert code == 0
+    for expected in ("stories/train:", "stories/validation:", "decode: empty.mp4: empty"):
+        assert expected in text
+
+
+def test_a_wrong_folder_is_one_line_and_a_failure(run, tmp_path):
+    code, text = run("build", tmp_path / "run", tmp_path / "nowhere")
+    assert code == 1
+    assert "does not exist; name a video or a folder of videos" in text
+    assert "Traceback" not in text
