@@ -1,27 +1,24 @@
 """What the three stages learnt: each number from their manifests beside its baseline and the target it had to reach."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from evaluation.scores import Scores
+from story_model.manifest import read_manifest
+from story_model.schema import LearningRow
+from story_model.workspace import Part, RunFolder
 
 _MIN_PSNR_GAIN_DB = 3.0
 _MAX_WORD_LOSS_RATIO = 0.5
 _MAX_FEATURE_ERROR_RATIO = 0.9
 
 
-@dataclass(frozen=True)
-class LearningRow:
-    """One measured number; `reached` is none where a part of it is missing."""
+_STAGES: tuple[Part, ...] = ("stage1", "stage2", "stage3")
 
-    stage: str
-    measure: str
-    value: float | None
-    unit: str
-    baseline: float | None
-    baseline_name: str
-    target: str
-    reached: bool | None
+
+def stage_metrics(run: RunFolder) -> dict[str, float]:
+    """Read what the trained stages measured of themselves, all in one mapping."""
+    manifests = (read_manifest(run.part_dir(stage)) for stage in _STAGES)
+    return {name: value for manifest in manifests if manifest for name, value in manifest.metrics.items()}
 
 
 def learning_table(metrics: Mapping[str, float], scores: Scores) -> list[LearningRow]:
@@ -29,44 +26,44 @@ def learning_table(metrics: Mapping[str, float], scores: Scores) -> list[Learnin
     get = metrics.get
     rows = [
         LearningRow(
-            "Stage 1",
-            "held-out picture redrawn from its features, PSNR",
-            get("stage1_psnr_db"),
-            "dB",
-            get("stage1_psnr_baseline_db"),
-            "the baseline that stage 1 recorded",
-            f"at least {_MIN_PSNR_GAIN_DB:g} dB above",
-            _at_least(get("stage1_psnr_gain_db"), _MIN_PSNR_GAIN_DB),
+            stage="Stage 1",
+            measure="held-out picture redrawn from its features, PSNR",
+            value=get("stage1_psnr_db"),
+            unit="dB",
+            baseline=get("stage1_psnr_baseline_db"),
+            baseline_name="the baseline that stage 1 recorded",
+            target=f"at least {_MIN_PSNR_GAIN_DB:g} dB above",
+            reached=_at_least(get("stage1_psnr_gain_db"), _MIN_PSNR_GAIN_DB),
         ),
         LearningRow(
-            "Stage 2",
-            "loss of the next word on held-out stories",
-            get("stage2_word_loss"),
-            "nats",
-            get("stage2_word_loss_untrained"),
-            "before stage 2",
-            f"at most {_MAX_WORD_LOSS_RATIO:g} of it",
-            _at_most(get("stage2_word_loss_ratio"), _MAX_WORD_LOSS_RATIO),
+            stage="Stage 2",
+            measure="loss of the next word on held-out stories",
+            value=get("stage2_word_loss"),
+            unit="nats",
+            baseline=get("stage2_word_loss_untrained"),
+            baseline_name="before stage 2",
+            target=f"at most {_MAX_WORD_LOSS_RATIO:g} of it",
+            reached=_at_most(get("stage2_word_loss_ratio"), _MAX_WORD_LOSS_RATIO),
         ),
         LearningRow(
-            "Stage 2",
-            "error of the predicted picture features",
-            get("stage2_feature_error"),
-            "",
-            get("stage2_feature_error_baseline"),
-            "the baseline that stage 2 recorded",
-            f"at most {_MAX_FEATURE_ERROR_RATIO:g} of it",
-            _at_most(get("stage2_feature_error_ratio"), _MAX_FEATURE_ERROR_RATIO),
+            stage="Stage 2",
+            measure="error of the predicted picture features",
+            value=get("stage2_feature_error"),
+            unit="",
+            baseline=get("stage2_feature_error_baseline"),
+            baseline_name="the baseline that stage 2 recorded",
+            target=f"at most {_MAX_FEATURE_ERROR_RATIO:g} of it",
+            reached=_at_most(get("stage2_feature_error_ratio"), _MAX_FEATURE_ERROR_RATIO),
         ),
         LearningRow(
-            "Stage 3",
-            "noise loss on features that stage 2 predicts",
-            get("stage3_noise_loss_after"),
-            "",
-            get("stage3_noise_loss_before"),
-            "stage 1's weights on the same features",
-            "below it",
-            _below(get("stage3_noise_loss_after"), get("stage3_noise_loss_before")),
+            stage="Stage 3",
+            measure="noise loss on features that stage 2 predicts",
+            value=get("stage3_noise_loss_after"),
+            unit="",
+            baseline=get("stage3_noise_loss_before"),
+            baseline_name="stage 1's weights on the same features",
+            target="below it",
+            reached=_below(get("stage3_noise_loss_after"), get("stage3_noise_loss_before")),
         ),
     ]
     return rows + _told_rows(scores)
@@ -81,14 +78,14 @@ def _told_rows(scores: Scores) -> list[LearningRow]:
         sure = None if found is None or found.low is None or chance is None else found.low > chance
         rows.append(
             LearningRow(
-                "Told stories",
-                f"pictures that show the {aspect} of their text",
-                None if found is None else 100 * found.value,
-                "%",
-                None if chance is None else 100 * chance,
-                f"always the {aspect} named most often",
-                "interval wholly above",
-                sure,
+                stage="Told stories",
+                measure=f"pictures that show the {aspect} of their text",
+                value=None if found is None else 100 * found.value,
+                unit="%",
+                baseline=None if chance is None else 100 * chance,
+                baseline_name=f"always the {aspect} named most often",
+                target="interval wholly above",
+                reached=sure,
             )
         )
     return rows

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from evaluation.figures import as_svg
 from evaluation.judge import DIMENSIONS
 from evaluation.judging import REFERENCE
-from evaluation.learning import learning_table
+from evaluation.learning import learning_table, stage_metrics
 from evaluation.pictures import Telling
 from evaluation.scores import Scores, Verdicts
 from evaluation.statistics import Estimate
@@ -76,10 +76,6 @@ def render_page(
     steps = _steps(run, config)
     policy = config.evaluate.headline_policy
     headline = {name: own for name, own in systems.items() if own[0].policy == policy}
-    stages: dict[str, float] = {}
-    for name in ("stage1", "stage2", "stage3"):
-        if name in steps:
-            stages.update(steps[name].metrics)
     return (
         _environment()
         .get_template(_TEMPLATE)
@@ -90,7 +86,7 @@ def render_page(
             told_at=_told_at(run, config),
             scores=scores,
             headline=scores.systems[scores.headline] if scores.headline else None,
-            learning=learning_table(stages, scores),
+            learning=learning_table(stage_metrics(run), scores),
             strips=strips(headline, verdicts, stories=config.evaluate.report_stories),
             curves=Markup(as_svg(curves)) if curves is not None else None,  # our own drawing, no text from data
             modes=list(dict.fromkeys(system.mode for system in scores.systems.values())),

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from PIL import Image
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from evaluation.cartoon_world import Sight, Verdict, verdicts_of
@@ -18,6 +19,7 @@ from evaluation.features import EXTRACTOR, RandomFeatures, fingerprint
 from evaluation.figures import accuracy_curves, as_png, contact_sheet
 from evaluation.judge import open_judge
 from evaluation.judging import JudgeReport, judge_systems
+from evaluation.learning import learning_table, stage_metrics
 from evaluation.page import render_page
 from evaluation.pictures import Pair, Telling, read_tellings, sample_keyframes, stack
 from evaluation.probe import Probe, ProbeConfig, load_probe, train_probe
@@ -25,7 +27,7 @@ from evaluation.scores import Ruler, Scores, Verdicts, compare, flatten, score_r
 from story_model.config import RunConfig, Settings
 from story_model.dataset import read_stories
 from story_model.manifest import StepResult, digest_of, write_atomically
-from story_model.schema import TrueWorld, read_truth
+from story_model.schema import LearningRow, TrueWorld, read_truth
 from story_model.tracking import Tracker, child_run
 from story_model.workspace import RunFolder
 
@@ -58,12 +60,14 @@ Systems = Mapping[str, Sequence[Telling]]
 
 
 def score_run(run: RunFolder, config: RunConfig, settings: Settings, out_dir: Path) -> StepResult:
-    """Measure a run and write scores.json, items.parquet, contact_sheet.png, curves.png and report.html."""
+    """Measure a run and write its scores, the learning table, a row for every told segment, the figures and the page."""
     torch.set_num_threads(config.train.threads)
     with child_run(run, "evaluate", settings=settings, out_dir=out_dir) as tracker:
         systems = _read_systems(run, config)
         scores, verdicts = _score(run, config, settings, systems)
         write_atomically(out_dir / "scores.json", scores.model_dump_json(indent=1).encode())
+        learning = learning_table(stage_metrics(run), scores)
+        write_atomically(out_dir / "learning.json", TypeAdapter(list[LearningRow]).dump_json(learning, indent=1))
         rows = [row for name, tellings in systems.items() for row in _rows(tellings, verdicts.get(name))]
         pq.write_table(pa.Table.from_pylist(rows, schema=ITEMS), out_dir / "items.parquet")
         shown = systems.get(scores.headline or "") or next(iter(systems.values()))
