@@ -22,7 +22,11 @@ def build_dataset(
     """
     folder, config = open_run(run, preset, overrides)
     artifacts.link_to_tracking(folder)
-    source = Path(videos) if videos else build.draw_series(folder, config.cartoon, config.build.workers)
+    source = (
+        build.given_videos(folder, Path(videos))
+        if videos
+        else build.draw_series(folder, config.cartoon, config.build.workers)
+    )
     outcomes = build.prepare_episodes(source, folder, config.build)
     build.publish_dataset(folder, outcomes, config.build)
     return str(folder.dataset_dir)

@@ -1,5 +1,6 @@
 """The tasks of build-dataset: draw the series, one task an episode, publish."""
 
+import shutil
 from pathlib import Path
 
 from prefect import task
@@ -30,6 +31,13 @@ def draw_series(folder: RunFolder, config: CartoonConfig, workers: int) -> Path:
     return folder.videos_dir
 
 
+def given_videos(folder: RunFolder, videos: Path) -> Path:
+    """Take the user's videos; a drawn series left in the run's folder goes, or its truth would be taken for theirs."""
+    if folder.videos_dir.exists() and videos.resolve() != folder.videos_dir.resolve():
+        shutil.rmtree(folder.videos_dir)
+    return videos
+
+
 @task(name="keyframes", task_run_name="keyframes {name}", cache_policy=NO_CACHE)
 def prepare_episode(name: str, video: Path, folder: RunFolder, config: BuildConfig) -> EpisodeOutcome:
     """Decode one episode into shots and keyframes; `name` is for display."""
@@ -38,7 +46,13 @@ def prepare_episode(name: str, video: Path, folder: RunFolder, config: BuildConf
 
 
 def prepare_episodes(videos: Path, folder: RunFolder, config: BuildConfig) -> list[EpisodeOutcome]:
-    """Decode all episodes, `config.workers` at once, and hand out what became of each in their order."""
+    """Decode all episodes, `config.workers` at once, and hand out what became of each in their order.
+
+    Raises:
+        ValueError: there is no video, or an endpoint that is asked for later cannot be used.
+    """
+    build.make_captioner(folder, config, Settings())
+    build.make_narrator(folder, config, Settings())
     with ThreadPoolTaskRunner(max_workers=config.workers) as runner:
         given = {"folder": folder, "config": config}
         futures = [

@@ -15,6 +15,10 @@ from tasks.measure import Measurement
 log = logging.getLogger(__name__)
 
 
+_COUNTS = {"episodes": "episodes", "frames": "pairs", "stories": "stories", "errors": "problems"}
+"""Names in the summary and in the dataset's manifest."""
+
+
 class Summary(BaseModel):
     """`summary.json`; a number is none where its step did not measure it."""
 
@@ -32,7 +36,7 @@ class Summary(BaseModel):
     reused_steps: list[str]
     """Folders whose finished result was found and not computed again."""
     counts: dict[str, int]
-    """Of the dataset: episodes, frames, stories, errors."""
+    """Of the dataset: episodes, frames in stories, stories, errors (what could not be used)."""
     stage1_psnr_gain_db: float | None = None
     stage2_word_loss_ratio: float | None = None
     stage2_feature_error_ratio: float | None = None
@@ -66,7 +70,7 @@ def summarise(folder: RunFolder, measurement: Measurement, finished_before: Mapp
         peak_memory_mb=round(measurement.peak_memory_mb, 1),
         orchestration_share=round(measurement.orchestration_share, 4),
         reused_steps=[name for name, written in now.items() if finished_before.get(name) == written],
-        counts=dataset.counts if dataset else {},
+        counts={name: dataset.counts[own] for name, own in _COUNTS.items()} if dataset else {},
         report=str(folder.report_path),
         **{name: value for name, value in metrics.items() if name in Summary.model_fields},
     )
