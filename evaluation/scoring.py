@@ -60,7 +60,7 @@ Systems = Mapping[str, Sequence[Telling]]
 
 
 def score_run(run: RunFolder, config: RunConfig, settings: Settings, out_dir: Path) -> StepResult:
-    """Measure a run and write its scores, the learning table, a row for every told segment, the figures and the page."""
+    """Measure a run and write its scores, the learning table, a row for every segment, the figures and the page."""
     torch.set_num_threads(config.train.threads)
     with child_run(run, "evaluate", settings=settings, out_dir=out_dir) as tracker:
         systems = _read_systems(run, config)

@@ -145,7 +145,7 @@ def _wait_for(name: str, address: str) -> None:
 
 
 def _close_orphans() -> None:
-    """Tell the server that flow runs which a killed worker left are over; else they hold their deployment's one slot."""
+    """Tell the server that flow runs of a killed worker are over; else they hold their deployment's one slot."""
     alive = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}, "deployment_id": {"is_null_": False}}
     for flow_run in _post("flow_runs/filter", {"flow_runs": alive}):
         state = {"type": "CRASHED", "message": "its worker was ended; start it again and it goes on"}
@@ -153,7 +153,7 @@ def _close_orphans() -> None:
         print(f"flow run {flow_run['name']} was left unfinished by a worker that was ended; start it again")
 
 
-def _post(path: str, body: dict[str, Any]) -> Any:
+def _post(path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever the API answers
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{PREFECT_URL}/api/{path}", json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=30) as reply:

@@ -154,7 +154,7 @@ class Segment(BaseModel):
 
 
 class ToldStory(BaseModel):
-    """A story on disk: `<story>/story.json` with its pictures beside it. Other systems' stories are read in this form."""
+    """A story on disk: `<story>/story.json`, its pictures beside it. Other systems' stories are read in this form."""
 
     model_config = ConfigDict(extra="forbid")
 

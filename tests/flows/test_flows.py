@@ -1,0 +1,140 @@
+"""The flows with a real server, a drawn series and the real builder; the processes they would start are recorded."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from flows.build_dataset import build_dataset
+from flows.end_to_end import end_to_end
+from flows.evaluate import evaluate_stories
+from flows.train_all import train_all
+from story_model.config import EvaluateConfig
+from story_model.manifest import StepResult, run_step
+from story_model.workspace import RunFolder
+from tasks.summary import read_summary
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+
+TINY = (
+    "cartoon.episodes=2",
+    "cartoon.shots_per_episode=14",
+    "cartoon.width=64",
+    "cartoon.height=64",
+    "build.keyframes.min_sharpness=1",
+    "build.stories.min_length=4",
+    "build.workers=1",
+)
+STEPS = [
+    "training.prepare",
+    "training.stage1_detokenizer",
+    "training.stage2_mllm",
+    "training.stage3_adapt",
+    "evaluation.long_stories",
+    "evaluation.report",
+]
+
+
+Started = list[tuple[str, Path]]
+
+
+def record_in(modules: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note modules instead of starting them; the last one leaves a manifest as the real one does."""
+
+    def record(module: str, *args: str, threads: int) -> None:
+        folder = RunFolder(Path(args[0]))
+        modules.append((module, folder.root))
+        if module == "evaluation.report":
+            run_step(
+                folder.evaluation_dir,
+                lambda _: StepResult(metrics={"character_accuracy": 0.8, "segments_told": 200.0}),
+                step="evaluate",
+                version=1,
+                config=EvaluateConfig(),
+                inputs={"dataset": folder.dataset_dir},
+            )
+
+    monkeypatch.setattr("tasks.train.run_module", record)
+    monkeypatch.setattr("tasks.evaluate.run_module", record)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    modules: Started = []
+    record_in(modules, monkeypatch)
+    return modules
+
+
+@pytest.fixture(scope="module")
+def first_run(prefect_server: None, mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Started]:
+    """A run that went from end to end once, and what it started."""
+    workspace = tmp_path_factory.mktemp("workspace")
+    modules: Started = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORY_WORKSPACE", str(workspace))
+        patch.setenv("STORY_TRACKING_URI", mlflow_uri)
+        record_in(modules, patch)
+        end_to_end("one", overrides=TINY)
+    return workspace / "one", modules
+
+
+@pytest.fixture
+def built(first_run: tuple[Path, Started], own_places: Path, started: Started) -> Path:
+    """A copy of that run in a workspace of the test's own."""
+    return Path(shutil.copytree(first_run[0], own_places / "one"))
+
+
+def test_end_to_end_starts_every_step_once_in_order_on_the_run_s_folder(first_run: tuple[Path, Started]) -> None:
+    folder, modules = first_run
+    assert modules == [(module, folder.resolve()) for module in STEPS]
+
+
+def test_the_summary_joins_costs_counts_and_measurements(first_run: tuple[Path, Started]) -> None:
+    summary = read_summary(first_run[0] / "summary.json")
+    assert summary.counts["episodes"] == 2
+    assert summary.counts["errors"] == 0
+    assert summary.character_accuracy == 0.8
+    assert summary.steps["draw series"] > 0
+    assert summary.reused_steps == []
+
+
+def test_a_second_run_reuses_every_finished_step(built: Path) -> None:
+    first = {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")}
+    end_to_end("one", overrides=TINY)
+    assert {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")} == first
+    assert len(read_summary(built / "summary.json").reused_steps) == len(first)
+
+
+def test_training_and_evaluation_keep_the_run_s_own_configuration(built: Path, started: Started) -> None:
+    before = (built / "config.yaml").read_text()
+    train_all("one")
+    evaluate_stories("one")
+    assert (built / "config.yaml").read_text() == before
+
+
+def test_evaluate_takes_the_run_of_the_training_that_triggered_it(built: Path, started: Started) -> None:
+    started.clear()
+    state = train_all("one", return_state=True)
+    evaluate_stories(source_run=f"prefect.flow-run.{state.state_details.flow_run_id}")
+    assert started[-1] == ("evaluation.report", built.resolve())
+
+
+def test_a_wrong_key_is_refused_before_any_step(own_places: Path) -> None:
+    with pytest.raises(ValueError, match=r"no key 'build.storys'; did you mean 'stories'"):
+        build_dataset("two", overrides=("build.storys.length=4",))
+    assert not (own_places / "two").exists()
+
+
+def test_videos_of_the_user_replace_a_drawn_series_and_its_truth(built: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (built / "videos").rename(own)
+    (built / "videos" / "truth").mkdir(parents=True)
+    build_dataset("one", overrides=TINY, videos=str(own))
+    assert not (built / "videos").exists()
+
+
+def test_the_mlflow_run_knows_its_flow_run(built: Path, mlflow_uri: str) -> None:
+    state = train_all("one", return_state=True)
+    tags = MlflowClient(mlflow_uri).get_run((built / ".tracking_run").read_text()).data.tags
+    assert tags["prefect.flow_run_id"] == str(state.state_details.flow_run_id)
