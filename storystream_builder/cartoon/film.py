@@ -27,7 +27,13 @@ from storystream_builder.cartoon.world import ACTIONS, CAST, PLACES
 logger = logging.getLogger(__name__)
 
 GOP_FRAMES = 48
-CODEC_OPTIONS = {"preset": "veryfast", "crf": "20", "threads": "1", "g": str(GOP_FRAMES)}
+CODEC_OPTIONS = {
+    "preset": "veryfast",
+    "crf": "20",
+    "threads": "1",
+    "g": str(GOP_FRAMES),
+    "x264-params": "mbtree=0",  # macroblock trees read memory that was never written: now and then another file
+}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,6 +66,16 @@ def words_among(text: str, names: list[str]) -> list[str]:
 def test_a_series_drawn_again_is_equal_to_the_byte(series_dir: Path, tmp_path: Path) -> None:
     draw_series(tmp_path, config=SMALL, workers=2)
     assert digests(tmp_path) == digests(series_dir)
+
+
+def test_what_happens_to_lie_in_memory_does_not_reach_the_video(tmp_path: Path) -> None:
+    videos = set()
+    for pattern in ("1", "170"):  # glibc fills fresh memory with it
+        command = [sys.executable, "-m", "storystream_builder.cartoon", str(tmp_path / pattern), "--workers", "1"]
+        command += ["--episodes", "3", "--shots-per-episode", "10"]
+        subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": pattern}, check=True, capture_output=True)
+        videos.add(digests(tmp_path / pattern)["episode_03.mp4"])
+    assert len(videos) == 1
 
 
 def test_an_episode_is_a_video_its_subtitles_and_its_truth(series_dir: Path) -> None:
