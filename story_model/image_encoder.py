@@ -1,0 +1,83 @@
+"""Image encoder: a vision transformer whose attention pooling gives a picture as a grid of feature vectors.
+
+Qwen-VL's encoder, with its parameter names and its per-head interleaved query-key-value projection, so that its
+weights load as they are. Letters: B batch, N patches, W width of the transformer, Q pooled features, D their width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from story_model.resampler import Resampler, resize_grid
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+_POSITIONS = 16
+_EPS = 1e-6
+
+
+class ImageEncoder(nn.Module):
+    """Vision transformer with attention pooling: normalised pixels -> `num_queries` features."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        width: int,
+        layers: int,
+        heads: int,
+        mlp_ratio: float,
+        num_queries: int,
+        output_dim: int,
+        pool_heads: int,
+    ) -> None:
+        """Set up the network; sizes as in `config.ImageEncoderConfig`."""
+        super().__init__()
+        self.image_size = image_size
+        self.conv1 = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=False)
+        self.positional_embedding = nn.Parameter(torch.randn(_POSITIONS**2, width) * width**-0.5)
+        self.ln_pre = nn.LayerNorm(width, eps=_EPS)
+        self.transformer = nn.ModuleDict(
+            {"resblocks": nn.ModuleList(_Block(width, heads, int(width * mlp_ratio)) for _ in range(layers))}
+        )
+        self.attn_pool = Resampler(math.isqrt(num_queries), output_dim, pool_heads, kv_dim=width, eps=_EPS)
+        self.ln_post = nn.LayerNorm(output_dim, eps=_EPS)
+        self.proj = nn.Parameter(torch.randn(output_dim, output_dim) * output_dim**-0.5)
+
+    def forward(self, pixels_B3HH: Tensor) -> Tensor:
+        """Encode pixels normalised by `MEAN` and `STD`, (B, 3, image_size, image_size), to features (B, Q, D)."""
+        x_BNW = self.conv1(pixels_B3HH).flatten(2).transpose(1, 2)
+        x_BNW = self.ln_pre(x_BNW + resize_grid(self.positional_embedding, x_BNW.shape[1]))
+        for block in self.transformer["resblocks"]:
+            x_BNW = block(x_BNW)
+        return self.ln_post(self.attn_pool(x_BNW)) @ self.proj
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width, eps=_EPS)
+        self.attn = _Attention(width, heads)
+        self.ln_2 = nn.LayerNorm(width, eps=_EPS)
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, hidden), "c_proj": nn.Linear(hidden, width)})
+
+    def forward(self, x_BNW: Tensor) -> Tensor:
+        x_BNW = x_BNW + self.attn(self.ln_1(x_BNW))
+        return x_BNW + self.mlp["c_proj"](F.gelu(self.mlp["c_fc"](self.ln_2(x_BNW))))
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x_BNW: Tensor) -> Tensor:
+        # Rows of in_proj go head by head, and inside a head query, key, value.
+        q, k, v = self.in_proj(x_BNW).unflatten(-1, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))

@@ -1,0 +1,54 @@
+"""Cross-attention resampler: a fixed number of learned queries look at a set of features of any number.
+
+One class serves three places, as in SEED-Story: the pooling of the image encoder, and the ways of pictures into and
+out of the language model. Letters in tensor names: B batch, L features looked at, Q queries, D width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Resampler(nn.Module):
+    """One layer of cross-attention from a square grid of learned queries, with fixed 2-D sine positions."""
+
+    def __init__(self, grid_size: int, dim: int, heads: int, *, kv_dim: int | None = None, eps: float = 1e-5) -> None:
+        """Set up `grid_size ** 2` queries of width `dim`; features of another width `kv_dim` are projected."""
+        super().__init__()
+        self.grid_size = grid_size
+        self.pos_embed = nn.Parameter(sincos_positions(dim, grid_size), requires_grad=False)
+        self.query = nn.Parameter(torch.randn(grid_size**2, dim) * 0.02)
+        self.kv_proj = nn.Identity() if kv_dim in (None, dim) else nn.Linear(kv_dim or dim, dim, bias=False)
+        self.attn = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.ln_q = nn.LayerNorm(dim, eps=eps)
+        self.ln_kv = nn.LayerNorm(dim, eps=eps)
+
+    def forward(self, features_BLD: Tensor) -> Tensor:
+        """Map features (B, L, kv_dim), L a square number, to (B, grid_size ** 2, dim)."""
+        kv_BLD = self.ln_kv(self.kv_proj(features_BLD))
+        positions_LD = resize_grid(self.pos_embed, kv_BLD.shape[1])
+        query_BQD = (self.ln_q(self.query) + self.pos_embed).expand(len(kv_BLD), -1, -1)
+        return self.attn(query_BQD, kv_BLD + positions_LD, kv_BLD, need_weights=False)[0]
+
+
+def resize_grid(table: Tensor, num_positions: int) -> Tensor:
+    """Resize a position table of a square grid (G*G, D) to another square number of positions, bicubically."""
+    if len(table) == num_positions:
+        return table
+    old, new = math.isqrt(len(table)), math.isqrt(num_positions)
+    grid = table.float().reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
+    return grid.permute(0, 2, 3, 1).flatten(0, 2).to(table.dtype)
+
+
+def sincos_positions(dim: int, grid_size: int) -> Tensor:
+    """Give the fixed 2-D positions (grid_size ** 2, dim) of masked autoencoders: half the width a coordinate.
+
+    As there, the first half holds the column and the second the row.
+    """
+    row, column = torch.meshgrid(torch.arange(grid_size), torch.arange(grid_size), indexing="ij")
+    frequency = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
+    angles = [coordinate.flatten()[:, None].double() * frequency for coordinate in (column, row)]
+    return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1).float()
