@@ -19,6 +19,7 @@ from storystream_builder.cartoon.film import draw_series
 from storystream_builder.cartoon.script import Script, write_script
 from storystream_builder.cartoon.world import ACTIONS, CAST, PLACES
 
+REPOSITORY = Path(__file__).parents[2]
 SMALL = CartoonConfig(episodes=2, shots_per_episode=12, width=160, height=90, shot_s=1.0)
 
 
@@ -69,11 +70,17 @@ def test_a_series_drawn_again_is_equal_to_the_byte(series_dir: Path, tmp_path: P
 
 
 def test_what_happens_to_lie_in_memory_does_not_reach_the_video(tmp_path: Path) -> None:
+    draw_third = "; ".join(
+        (
+            "import pathlib, story_model.config as config, storystream_builder.cartoon.film as film",
+            "film.draw_episode(pathlib.Path.cwd(), 2, config.CartoonConfig(shots_per_episode=10))",
+        )
+    )
     videos = set()
     for pattern in ("1", "170"):  # glibc fills fresh memory with it
-        command = [sys.executable, "-m", "storystream_builder.cartoon", str(tmp_path / pattern), "--workers", "1"]
-        command += ["--episodes", "3", "--shots-per-episode", "10"]
-        subprocess.run(command, env={**os.environ, "MALLOC_PERTURB_": pattern}, check=True, capture_output=True)
+        (tmp_path / pattern / "truth").mkdir(parents=True)
+        memory = {**os.environ, "MALLOC_PERTURB_": pattern, "PYTHONPATH": str(REPOSITORY)}
+        subprocess.run([sys.executable, "-c", draw_third], cwd=tmp_path / pattern, env=memory, check=True)
         videos.add(digests(tmp_path / pattern)["episode_03.mp4"])
     assert len(videos) == 1
 
