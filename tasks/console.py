@@ -24,6 +24,7 @@ def speak() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     handler.addFilter(_is_worth_reading)
     logging.getLogger().handlers = [handler]
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it has a handler of its own
 
 
 def closing_words(folder: RunFolder) -> str:
