@@ -16,7 +16,7 @@ _HEADER = ("", "measured", "", "baseline", "target", "reached")
 
 
 def speak() -> None:
-    """Send our own lines to the terminal with the time of day; of everybody else's only warnings.
+    """Send our own lines to the terminal with the time of day; of others only warnings, of Prefect only errors.
 
     Prefect's accounts of failed flows and tasks stay in its own log: the command says what failed in one line.
     """
@@ -80,4 +80,4 @@ def _set_aside(summary: Summary) -> str:
 def _is_worth_reading(record: logging.LogRecord) -> bool:
     if record.name.startswith(("prefect.flow_runs", "prefect.task_runs")):
         return False
-    return not record.name.startswith("prefect") or record.levelno >= logging.WARNING
+    return not record.name.startswith("prefect") or record.levelno >= logging.ERROR
