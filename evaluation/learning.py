@@ -9,7 +9,7 @@ from story_model.workspace import Part, RunFolder
 
 _MIN_PSNR_GAIN_DB = 3.0
 _MAX_WORD_LOSS_RATIO = 0.5
-_MAX_FEATURE_ERROR_RATIO = 0.9
+_MAX_FEATURE_ERROR_RATIO = 0.8
 
 
 _STAGES: tuple[Part, ...] = ("stage1", "stage2", "stage3")

@@ -251,6 +251,8 @@ class DetokenizerConfig(Section):
     """Pixels a latent covers, along one side."""
     unet_channels: tuple[int, ...] = (48, 96, 128)
     """Width of each resolution."""
+    unet_layers: int = 1
+    """ResNet blocks of each resolution."""
     unet_heads: tuple[int, ...] = (2, 4, 4)
     """Attention heads of each resolution."""
     unet_transformer_layers: tuple[int, ...] = (1, 1, 1)
@@ -273,6 +275,8 @@ class DetokenizerConfig(Section):
     input_scale: float = 1.0
     """Factor on the initial weights of the resampler's input projection. Features enter it L2-normalised over their
     tokens, hence small; a network trained from scratch in few steps needs them larger."""
+    time_id_dim: int = 8
+    """Width of the embedding of each of SD-XL's six size numbers."""
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     """What the UNet predicts."""
 

@@ -1,0 +1,114 @@
+"""Configuration -> modules: the only place that turns settings into networks, handing them plain numbers."""
+
+import math
+
+from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from story_model.autoencoder import LinearAutoencoder
+from story_model.config import DetokenizerConfig, ImageEncoderConfig, ModelConfig
+from story_model.detokenizer import Detokenizer, PerceiverResampler
+from story_model.image_encoder import ImageEncoder
+from story_model.mllm import Mllm, add_lora
+from story_model.resampler import Resampler
+from story_model.tokens import StoryTokenizer
+
+
+def build_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
+    """Make the image encoder with fresh weights."""
+    return ImageEncoder(**config.model_dump())
+
+
+def build_autoencoder(config: DetokenizerConfig) -> LinearAutoencoder:
+    """Make the autoencoder, yet to be fitted."""
+    return LinearAutoencoder(config.latent_channels, config.latent_factor)
+
+
+def build_llama(config: ModelConfig, tokenizer: StoryTokenizer) -> LlamaForCausalLM:
+    """Make the language model with fresh weights, its vocabulary the tokenizer's (image tokens included)."""
+    sizes = config.mllm.language_model
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=tokenizer.vocab_size,
+            hidden_size=sizes.hidden_size,
+            intermediate_size=sizes.intermediate_size,
+            num_hidden_layers=sizes.layers,
+            num_attention_heads=sizes.heads,
+            num_key_value_heads=sizes.heads,
+            max_position_embeddings=sizes.max_positions,
+            rms_norm_eps=sizes.rms_norm_eps,
+            bos_token_id=tokenizer.begin_of_story,
+            eos_token_id=tokenizer.end_of_story,
+            pad_token_id=tokenizer.pad,
+        )
+    )
+
+
+def build_mllm(config: ModelConfig, llama: LlamaForCausalLM) -> Mllm:
+    """Put LoRA on a language model and the resamplers around it.
+
+    Raises:
+        ValueError: widths that must agree do not.
+    """
+    width, features = config.mllm.language_model.hidden_size, config.image_encoder.output_dim
+    if width != features:
+        raise ValueError(f"model: hidden_size {width} and image_encoder.output_dim {features} must be equal")
+    lora, heads = config.mllm.lora, config.mllm.resampler_heads
+    return Mllm(
+        add_lora(llama, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout),
+        input_resampler=Resampler(math.isqrt(config.mllm.num_image_tokens), width, heads),
+        output_resampler=Resampler(math.isqrt(config.image_encoder.num_queries), features, heads),
+    )
+
+
+def build_detokenizer(config: ModelConfig) -> Detokenizer:
+    """Make the de-tokenizer with fresh weights: SD-XL's UNet in the configured widths, and the resampler."""
+    sizes = config.detokenizer
+    first, second = sizes.prompt_dims
+    levels = len(sizes.unet_channels)
+    crossed = ("CrossAttnDownBlock2D",) * (levels - 1), ("CrossAttnUpBlock2D",) * (levels - 1)
+    unet = UNet2DConditionModel(
+        sample_size=sizes.picture_size // sizes.latent_factor,
+        in_channels=sizes.latent_channels,
+        out_channels=sizes.latent_channels,
+        block_out_channels=sizes.unet_channels,
+        layers_per_block=sizes.unet_layers,
+        down_block_types=("DownBlock2D", *crossed[0]),
+        up_block_types=(*crossed[1], "UpBlock2D"),
+        transformer_layers_per_block=sizes.unet_transformer_layers,
+        attention_head_dim=sizes.unet_heads,
+        cross_attention_dim=first + second,
+        use_linear_projection=True,
+        norm_num_groups=sizes.norm_groups,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=sizes.time_id_dim,
+        projection_class_embeddings_input_dim=6 * sizes.time_id_dim + second,
+    )
+    resampler = PerceiverResampler(
+        dim=sizes.resampler_dim,
+        depth=sizes.resampler_depth,
+        dim_head=sizes.resampler_head_dim,
+        heads=sizes.resampler_heads,
+        num_queries=sizes.num_queries,
+        embedding_dim=config.image_encoder.output_dim,
+        output1_dim=first,
+        output2_dim=second,
+        input_scale=sizes.input_scale,
+    )
+    return Detokenizer(unet, resampler)
+
+
+_SDXL_NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+
+
+def build_noise_schedule(config: DetokenizerConfig) -> DDPMScheduler:
+    """Make SD-XL's training noise schedule."""
+    return DDPMScheduler(**_SDXL_NOISE, prediction_type=config.prediction_type, clip_sample=False)
+
+
+def build_sampler(config: DetokenizerConfig) -> EulerDiscreteScheduler:
+    """Make the Euler sampler that telling uses."""
+    spacing = "leading" if config.prediction_type == "epsilon" else "trailing"
+    return EulerDiscreteScheduler(
+        **_SDXL_NOISE, prediction_type=config.prediction_type, timestep_spacing=spacing, steps_offset=1
+    )

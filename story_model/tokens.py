@@ -1,0 +1,121 @@
+"""Special tokens and the layout of a story as one sequence: the one place that knows either.
+
+    <s> caption_0 <img> x 64 </img> [INST]caption_1 <img> x 64 </img> ... [INST]caption_t <img> q 64 </img> </s>
+
+`x` are pictures that are given (context), `q` the picture to be predicted. Only the last caption, its `<img>` and the
+end of the sequence are supervised, and the last picture's features (SEED-Story's training sample).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+BEGIN_OF_STORY = "<s>"
+END_OF_STORY = "</s>"
+PAD = "<pad>"
+UNKNOWN = "<unk>"
+BEGIN_OF_IMAGE = "<img>"
+END_OF_IMAGE = "</img>"
+SEPARATOR = "[INST]"
+IGNORED = -100
+"""Label of a position that is not scored."""
+
+
+def image_token(index: int) -> str:
+    """Name the token of a picture's part."""
+    return f"<img_{index:05d}>"
+
+
+class StoryTokenizer:
+    """A tokenizer that knows the tokens of pictures."""
+
+    def __init__(self, tokenizer: Tokenizer, num_image_tokens: int) -> None:
+        """Look the special tokens up by name; their order in the vocabulary is the file's own affair."""
+        self._tokenizer = tokenizer
+        self.num_image_tokens = num_image_tokens
+        self.begin_of_story = self._id(BEGIN_OF_STORY)
+        self.end_of_story = self._id(END_OF_STORY)
+        self.pad = self._id(PAD)
+        self.begin_of_image = self._id(BEGIN_OF_IMAGE)
+        self.end_of_image = self._id(END_OF_IMAGE)
+        self.image_ids = [self._id(image_token(index)) for index in range(num_image_tokens)]
+        self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def picture(self) -> list[int]:
+        """Ids of a whole picture: begin, parts, end."""
+        return [self.begin_of_image, *self.image_ids, self.end_of_image]
+
+    def encode(self, text: str) -> list[int]:
+        """Encode text (special tokens in it by their names); nothing is added around it."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: list[int]) -> str:
+        """Decode the words among ids; special tokens and separators are left out."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True)).replace(SEPARATOR, " ").strip()
+
+    def _id(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise ValueError(f"the tokenizer has no token {token}; it was made for other pictures or not by us")
+        return int(found)
+
+
+def load_tokenizer(path: Path, num_image_tokens: int) -> StoryTokenizer:
+    """Read a `tokenizer.json`.
+
+    Raises:
+        ValueError: it lacks a token that pictures need.
+    """
+    return StoryTokenizer(Tokenizer.from_file(str(path)), num_image_tokens)
+
+
+def train_tokenizer(texts: list[str], *, vocab_size: int, num_image_tokens: int) -> Tokenizer:
+    """Train a byte-level BPE of `vocab_size` words on texts, and add the tokens of stories and pictures."""
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[UNKNOWN, BEGIN_OF_STORY, END_OF_STORY, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(SEPARATOR, normalized=False)])
+    pictures = [BEGIN_OF_IMAGE, *(image_token(index) for index in range(num_image_tokens)), END_OF_IMAGE]
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in pictures])
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """One sequence whose last picture-text pair is to be predicted; lists run over its positions."""
+
+    input_ids: list[int]
+    labels: list[int]
+    context_positions: list[bool]
+    target_positions: list[bool]
+
+
+def training_sample(tokenizer: StoryTokenizer, captions: list[str], target: int) -> TrainingSample:
+    """Lay out pairs 0..target of a story, the last of them to be predicted.
+
+    Raises:
+        ValueError: there is no pair before the target, or none at it.
+    """
+    if not 1 <= target < len(captions):
+        raise ValueError(f"target {target} is not one of pairs 1..{len(captions) - 1}")
+    picture = "".join([BEGIN_OF_IMAGE, *(image_token(i) for i in range(tokenizer.num_image_tokens)), END_OF_IMAGE])
+    given = captions[0] + picture + "".join(f"{SEPARATOR}{caption}{picture}" for caption in captions[1:target])
+    context = [tokenizer.begin_of_story, *tokenizer.encode(given)]
+    response = [*tokenizer.encode(f"{SEPARATOR}{captions[target]}{picture}"), tokenizer.end_of_story]
+    is_image = set(tokenizer.image_ids)
+    unscored = {*tokenizer.image_ids, tokenizer.end_of_image}
+    return TrainingSample(
+        input_ids=context + response,
+        labels=[IGNORED] * len(context) + [IGNORED if token in unscored else token for token in response],
+        context_positions=[token in is_image for token in context] + [False] * len(response),
+        target_positions=[False] * len(context) + [token in is_image for token in response],
+    )
