@@ -21,7 +21,7 @@ class Detokenizer(nn.Module):
         self.resampler = resampler
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, features_BFD: Tensor, time_ids: Tensor) -> Tensor:
-        """Predict noise (or v) of latents (B, C, H, W) at timesteps (B,), given features and SD-XL's size ids (B, 6)."""
+        """Predict the noise (or v) of latents (B, C, H, W) at timesteps (B,), given features and size ids (B, 6)."""
         prompt, pooled = self.resampler(features_BFD)
         return self.denoise(noisy_latents, timesteps, prompt, pooled, time_ids)
 

@@ -11,15 +11,12 @@ from tasks.artifacts import numbers_of, show_numbers
 from tasks.measure import step
 from tasks.process import run_module
 
-STEPS = ("prepare", "stage1_detokenizer", "stage2_mllm", "stage3_adapt")
-"""Modules of `training` in the order in which they build on one another; `prepare` trains the frozen parts."""
 
-
-@task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
-def train(name: str, folder: RunFolder, threads: int) -> None:
-    """Run one of `STEPS` on a run's folder; a killed one goes on from its checkpoint."""
-    with step(f"train {name}"):
-        run_module(f"training.{name}", str(folder.root), threads=threads)
+@task(name="train", task_run_name="train {parts}", cache_policy=NO_CACHE)
+def train(parts: tuple[Part, ...], folder: RunFolder, threads: int) -> None:
+    """Train parts of a run's model in one process, in order; a killed one goes on from its checkpoint."""
+    with step(f"train {', '.join(parts).replace('_', ' ')}"):
+        run_module("training", str(folder.root), *parts, threads=threads)
 
 
 def show_training(folder: RunFolder) -> None:

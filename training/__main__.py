@@ -1,0 +1,34 @@
+"""Train parts of a run: `python -m training RUN_DIR PART...`, in a process of its own."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import get_args
+
+from story_model.config import Settings, read_config
+from story_model.workspace import Part, RunFolder
+from training.steps import train_part
+
+
+def main() -> None:
+    """Read the run's configuration and train the named parts in order."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Train parts of a run, or find them trained."
+    )
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("parts", nargs="+", choices=get_args(Part), metavar="PART", help=", ".join(get_args(Part)))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.captureWarnings(capture=True)
+    folder = RunFolder(arguments.run_dir.resolve())
+    try:
+        config = read_config(folder.config_path)
+        for part in arguments.parts:
+            train_part(part, folder, config, Settings())
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"training: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The de-tokenizer's noise-prediction loss and its pictures, shared by stages 1 and 3."""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+from torch.nn import functional as F
+
+from story_model.build import build_noise_schedule
+from story_model.config import DetokenizerConfig
+from story_model.detokenizer import Detokenizer
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class NoiseTask:
+    """Noising of latents and what the UNet is to answer."""
+
+    schedule: DDPMScheduler
+    picture_size: int
+
+    def loss(self, detokenizer: Detokenizer, latents: Tensor, features: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean squared error of the predicted noise (or v) at random timesteps, one a picture."""
+        timesteps = torch.randint(self.schedule.config.num_train_timesteps, (len(latents),), generator=generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        noisy = self.schedule.add_noise(latents, noise, timesteps)
+        is_v = self.schedule.config.prediction_type == "v_prediction"
+        target = self.schedule.get_velocity(latents, noise, timesteps) if is_v else noise
+        return F.mse_loss(detokenizer(noisy, timesteps, features, self.time_ids(len(latents))), target)
+
+    @torch.no_grad()
+    def held_out_loss(self, detokenizer: Detokenizer, latents: Tensor, features: Tensor, seed: int) -> float:
+        """Measure the loss on held-out pictures, noise and timesteps the same at every call with a seed."""
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros(())
+        for _ in range(4):
+            for batch, condition in zip(latents.split(_BATCH), features.split(_BATCH), strict=True):
+                total += self.loss(detokenizer, batch, condition, generator) * len(batch) / len(latents) / 4
+        return float(total)
+
+    def time_ids(self, count: int) -> Tensor:
+        """Give SD-XL's size ids: original height and width, crop top and left, target height and width."""
+        side = self.picture_size
+        return torch.tensor([[side, side, 0, 0, side, side]], dtype=torch.float32).expand(count, -1)
+
+
+def noise_task(config: DetokenizerConfig) -> NoiseTask:
+    """Set up the task of a configured de-tokenizer."""
+    return NoiseTask(build_noise_schedule(config), config.picture_size)
