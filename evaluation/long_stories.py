@@ -1,0 +1,86 @@
+"""The step that tells long stories: `python -m evaluation.long_stories RUN_DIR`.
+
+The first validation stories give their opening pair; from it a story is told in every configured mode under every cache
+policy. Each of these systems is a step with a folder of its own, so that a further policy tells only its own stories.
+Whether there is anything to do is decided before the heavy libraries are imported.
+"""
+
+import argparse
+import functools
+import logging
+import sys
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from story_model.config import Mode, ModelConfig, Policy, RunConfig, TellConfig, read_config
+from story_model.manifest import Manifest, StepResult, run_step
+from story_model.workspace import Part, RunFolder
+
+if TYPE_CHECKING:
+    from evaluation.telling import Storyteller
+
+log = logging.getLogger(__name__)
+
+_VERSION = 1
+_PARTS: tuple[Part, ...] = ("tokenizer", "image_encoder", "autoencoder", "stage2", "stage3")
+
+
+class TellingSettings(BaseModel):
+    """What decides the stories of one system, the inputs apart."""
+
+    tell: TellConfig
+    """Its lists of modes and policies hold this system's alone: the others do not matter to it."""
+    model: ModelConfig
+    seed: int
+
+
+def tell_stories(run: RunFolder, config: RunConfig) -> list[Manifest]:
+    """Tell each system's stories into its folder, unless that is done.
+
+    Raises:
+        ValueError: the dataset or a trained part is missing.
+    """
+
+    @functools.cache
+    def storyteller() -> "Storyteller":
+        from evaluation.telling import load_storyteller
+
+        return load_storyteller(run, config)
+
+    inputs = {"dataset": run.dataset_dir} | {f"model/{part}": run.part_dir(part) for part in _PARTS}
+    manifests = []
+    for mode, policy in product(config.tell.modes, config.tell.policies):
+
+        def work(out_dir: Path, mode: Mode = mode, policy: Policy = policy) -> StepResult:
+            return storyteller().tell(mode, policy, out_dir)
+
+        tell = config.tell.model_copy(update={"modes": (mode,), "policies": (policy,)})
+        decisive = TellingSettings(tell=tell, model=config.model, seed=config.seed)
+        step = f"tell {mode}-{policy}"
+        out_dir = run.told_dir(mode, policy)
+        manifests.append(run_step(out_dir, work, step=step, version=_VERSION, config=decisive, inputs=inputs))
+    return manifests
+
+
+def main() -> None:
+    """Tell the stories of the run whose folder is the argument."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.long_stories", description="Tell a run's long stories.")
+    parser.add_argument("run_dir", type=Path, help="folder of the run (workspace/<run>)")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
+    run = RunFolder(parser.parse_args().run_dir.resolve())
+    try:
+        if not run.config_path.is_file():
+            raise ValueError(f"{run.root} holds no config.yaml; is it a run's folder?")
+        tell_stories(run, read_config(run.config_path))
+    except ValueError as error:
+        sys.exit(f"telling: {error}")
+    log.info("stories: %s", run.root / "stories")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The painter: image features -> pictures, by SD-XL's Euler sampler with classifier-free guidance.
+
+Pictures of any stories are painted together in batches. Each starts from noise of its own seed, so that what it shows
+does not depend on what else is in the batch. The condition of a picture is computed once, not once a step; that of "no
+picture" (the features of an all-zero input, as in SEED-Story) once a painter. Letters: N pictures in all, B of a batch,
+F features of a picture, D width, C latent channels, H and W sides.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from story_model.autoencoder import LinearAutoencoder
+from story_model.build import build_sampler
+from story_model.config import DetokenizerConfig, SamplerConfig
+from story_model.detokenizer import Detokenizer
+from story_model.image_encoder import ImageEncoder
+
+Condition = tuple[Tensor, Tensor]
+"""Prompt tokens (B, Q, D) and pooled embedding (B, P) of the UNet."""
+
+
+class Painter:
+    """Paints pictures from features."""
+
+    def __init__(
+        self,
+        detokenizer: Detokenizer,
+        autoencoder: LinearAutoencoder,
+        encoder: ImageEncoder,
+        *,
+        config: DetokenizerConfig,
+        sampler: SamplerConfig,
+    ) -> None:
+        """Take the networks, all on one device, and how to sample."""
+        self.detokenizer = detokenizer
+        self.autoencoder = autoencoder
+        self.encoder = encoder
+        self.picture_size = config.picture_size
+        self.settings = sampler
+        self._sampler = build_sampler(config)
+
+    def paint(self, features_NFD: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
+        """Paint a picture for each set of features and seed; yields batches (B, 3, H, W) in [-1, 1] on the CPU."""
+        size = self.settings.batch_size
+        for start in range(0, len(seeds), size):
+            yield self.paint_batch(features_NFD[start : start + size], seeds[start : start + size])
+
+    @torch.inference_mode()
+    def paint_batch(self, features_BFD: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Paint all at once: (B, 3, H, W) in [-1, 1] on the CPU."""
+        device, dtype = self.detokenizer.unet.device, self.detokenizer.unet.dtype
+        condition = self._guided(self.detokenizer.resampler(features_BFD.to(device, dtype)))
+        sampler = self._sampler
+        sampler.set_timesteps(self.settings.steps, device=device)
+        latents = self._noise(seeds).to(device, dtype) * sampler.init_noise_sigma
+        for timestep in sampler.timesteps:
+            answer = self._denoise(sampler.scale_model_input(latents, timestep), timestep, condition)
+            latents = sampler.step(answer, timestep, latents).prev_sample
+        return self.autoencoder.decode(latents).float().cpu()
+
+    @property
+    def _is_guided(self) -> bool:
+        return self.settings.guidance != 1
+
+    def _guided(self, condition: Condition) -> Condition:
+        """Put the condition of "no picture" before that of each picture, where guidance needs it."""
+        if not self._is_guided:
+            return condition
+        pairs = zip(self._no_picture, condition, strict=True)
+        prompt, pooled = (torch.cat([nothing.expand_as(given), given]) for nothing, given in pairs)
+        return prompt, pooled
+
+    @cached_property
+    def _no_picture(self) -> Condition:
+        side = self.encoder.image_size
+        weight = self.encoder.proj
+        return self.detokenizer.resampler(self.encoder(weight.new_zeros(1, 3, side, side)))
+
+    def _denoise(self, latents_BCHW: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        prompt, pooled = condition
+        copies = len(prompt) // len(latents_BCHW)
+        answer = self.detokenizer.denoise(
+            latents_BCHW.repeat(copies, 1, 1, 1),
+            timestep.expand(len(prompt)),
+            prompt,
+            pooled,
+            self._time_ids.to(prompt).expand(len(prompt), -1),
+        )
+        if not self._is_guided:
+            return answer
+        without, given = answer.chunk(2)
+        return without + self.settings.guidance * (given - without)
+
+    @property
+    def _time_ids(self) -> Tensor:
+        """SD-XL's size numbers: original height and width, crop top and left, target height and width."""
+        side = self.picture_size
+        return torch.tensor([[side, side, 0, 0, side, side]])
+
+    def _noise(self, seeds: Sequence[int]) -> Tensor:
+        """Draw each picture's own noise (B, C, H, W), on the CPU so that machines agree."""
+        side = self.picture_size // self.autoencoder.factor
+        shape = (self.detokenizer.unet.config.in_channels, side, side)
+        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
