@@ -1,0 +1,212 @@
+"""The step that tells: each system once, readable by what judges it, equal after a kill."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fabricated_run import fabricate
+
+from evaluation import telling
+from evaluation.long_stories import tell_stories
+from evaluation.pictures import read_tellings
+from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_llama, build_mllm
+from story_model.checkpoint import save_weights
+from story_model.config import RunConfig, override_config
+from story_model.dataset import read_stories
+from story_model.generate import Teller
+from story_model.manifest import read_manifest
+from story_model.painting import Painter
+from story_model.parts import load_tokenizer, tokenizer_path, weights_path
+from story_model.schema import ToldStory
+from story_model.tokens import train_tokenizer
+from story_model.workspace import RunFolder
+
+SMALL = (
+    "tell.modes=[captions_given,free]",
+    "tell.policies=[dense,multimodal_sink]",
+    "tell.stories=2",
+    "tell.segments=5",
+    "tell.max_text_tokens=6",
+    "tell.temperature=1.0",
+    "tell.cache={window_segments: 2, image_edge_tokens: 1}",
+    "tell.sampler={steps: 2, guidance: 2.0, batch_size: 4}",
+    "train.threads=1",
+    "model.image_encoder={image_size: 32, width: 32, layers: 1, num_queries: 4, output_dim: 32}",
+    "model.mllm.language_model={vocab_size: 300, hidden_size: 32, intermediate_size: 48, layers: 2}",
+    "model.mllm.num_image_tokens=4",
+    "model.detokenizer.picture_size=32",
+    "model.detokenizer.unet_channels=[16, 32]",
+    "model.detokenizer.unet_heads=[2, 2]",
+    "model.detokenizer.unet_transformer_layers=[1, 1]",
+)
+SYSTEMS = ["captions_given-dense", "captions_given-multimodal_sink", "free-dense", "free-multimodal_sink"]
+
+
+class Killed(BaseException):
+    """What a signal would raise."""
+
+
+@pytest.fixture(scope="module")
+def untold(tmp_path_factory) -> tuple[RunFolder, RunConfig]:
+    """A run with a dataset and untrained networks."""
+    made = fabricate(tmp_path_factory.mktemp("workspace") / "demo", overrides=SMALL)
+    shutil.rmtree(made.run.root / "stories")
+    torch.manual_seed(0)
+    captions = [caption for story in read_stories(made.run.dataset_dir, "train") for caption in story.captions]
+    model = made.config.model
+    for part in ("tokenizer", "image_encoder", "autoencoder", "stage2", "stage3"):
+        made.run.part_dir(part).mkdir(parents=True, exist_ok=True)
+    train_tokenizer(captions, vocab_size=300, num_image_tokens=4).save(str(tokenizer_path(made.run)))
+    autoencoder = build_autoencoder(model.detokenizer)
+    autoencoder.fit(torch.rand(8, 3, 32, 32) * 2 - 1)
+    mllm = build_mllm(model, build_llama(model, load_tokenizer(made.run, model)))
+    save_weights(build_image_encoder(model.image_encoder), weights_path(made.run, "image_encoder"))
+    save_weights(autoencoder, weights_path(made.run, "autoencoder"))
+    save_weights(mllm, weights_path(made.run, "stage2"))
+    save_weights(build_detokenizer(model), weights_path(made.run, "stage3"))
+    return made.run, made.config
+
+
+@pytest.fixture(scope="module")
+def told(untold) -> tuple[RunFolder, RunConfig]:
+    """The same run, told."""
+    tell_stories(*untold)
+    return untold
+
+
+@pytest.fixture
+def fresh(untold, tmp_path) -> tuple[RunFolder, RunConfig]:
+    """A copy of the run that nothing was told in, with one system to tell."""
+    run, config = untold
+    shutil.copytree(run.root, tmp_path / "demo")
+    shutil.rmtree(tmp_path / "demo" / "stories", ignore_errors=True)
+    return RunFolder(tmp_path / "demo"), override_config(config, ["tell.modes=[free]", "tell.policies=[dense]"])
+
+
+def stories_of(run: RunFolder, system: str) -> list[ToldStory]:
+    paths = sorted(run.told_dir(*system.rsplit("-", 1)).glob("*/story.json"))
+    return [ToldStory.model_validate_json(path.read_bytes()) for path in paths]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_is_told_in_a_form_that_is_judged(told, system) -> None:
+    run, _ = told
+    tellings = read_tellings(run.told_dir(*system.rsplit("-", 1)), read_stories(run.dataset_dir, "validation"))
+    assert [one.system for one in tellings] == [system] * 2
+    assert [len(one.pictured) for one in tellings] == [5, 5]
+
+
+def test_stories_continue_the_first_validation_openings(told) -> None:
+    run, _ = told
+    openings = [(story.story_id, story.captions[0]) for story in read_stories(run.dataset_dir, "validation")[:2]]
+    assert [(one.story_id, one.segments[0].text) for one in stories_of(run, "free-dense")] == openings
+
+
+def test_given_captions_are_the_dataset_s(told) -> None:
+    run, _ = told
+    story = read_stories(run.dataset_dir, "validation")[0]
+    texts = [segment.text for segment in stories_of(run, "captions_given-dense")[0].segments]
+    assert tuple(texts) == story.captions[:6]
+
+
+def test_a_captioned_story_ends_when_its_captions_do(fresh) -> None:
+    run, config = fresh
+    tell_stories(run, override_config(config, ["tell.modes=[captions_given]", "tell.segments=25"]))
+    assert [len(one.segments) for one in stories_of(run, "captions_given-dense")] == [12, 12]
+
+
+def test_the_manifest_counts_what_telling_cost(told) -> None:
+    run, _ = told
+    counts = read_manifest(run.told_dir("captions_given", "dense")).counts
+    tokens = sum(segment.tokens for one in stories_of(run, "captions_given-dense") for segment in one.segments)
+    assert counts == {
+        "stories": 2,
+        "segments": 10,
+        "pictures": 10,
+        "forward_passes": 10,
+        "tokens_prefilled": tokens,
+        "tokens_decoded": 0,
+    }
+
+
+def test_forgetting_keeps_the_cache_smaller(told) -> None:
+    run, _ = told
+    dense, sink = ([one.segments[-1].cache_tokens for one in stories_of(run, system)] for system in SYSTEMS[:2])
+    assert all(small < large for small, large in zip(sink, dense, strict=True))
+
+
+def test_a_second_run_recomputes_nothing(told) -> None:
+    assert all(manifest.reused for manifest in tell_stories(*told))
+
+
+def test_a_finished_step_imports_no_heavy_library(told) -> None:
+    run, _ = told
+    code = "import sys; from evaluation import long_stories; long_stories.main(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(run.root)], check=True, timeout=60, capture_output=True)
+
+
+def test_a_further_policy_tells_its_own_stories_only(fresh) -> None:
+    run, config = fresh
+    tell_stories(run, config)
+    more = tell_stories(run, override_config(config, ["tell.policies=[dense,window]"]))
+    assert [manifest.reused for manifest in more] == [True, False]
+
+
+def after(calls: int, function: Callable[..., object]) -> Callable[..., object]:
+    """Let a function be called some times, then kill."""
+    left = calls
+
+    def counted(*args: object) -> object:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return function(*args)
+
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "calls"),
+    [(Teller, "_tell_pair", 7), (Painter, "paint_batch", 1), (telling, "_save_png", 6)],
+    ids=["in a story", "between batches", "inside a batch"],
+)
+def test_a_killed_run_goes_on_to_the_same_stories(told, fresh, monkeypatch, where, name, calls) -> None:
+    run, config = fresh
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, after(calls, getattr(where, name)))
+        with pytest.raises(Killed):
+            tell_stories(run, config)
+    assert read_manifest(run.told_dir("free", "dense")) is None
+    (resumed,) = tell_stories(run, config)
+    assert resumed.digest == read_manifest(told[0].told_dir("free", "dense")).digest
+
+
+def test_a_resumed_run_tells_no_finished_story_again(fresh, monkeypatch) -> None:
+    run, config = fresh
+    with monkeypatch.context() as patch:
+        patch.setattr(Painter, "paint_batch", after(1, Painter.paint_batch))
+        with pytest.raises(Killed):
+            tell_stories(run, config)
+    monkeypatch.setattr(Teller, "_tell_pair", after(0, Teller._tell_pair))
+    monkeypatch.setattr(Painter, "paint_batch", after(2, Painter.paint_batch))
+    tell_stories(run, config)
+
+
+def test_a_story_s_name_cannot_leave_its_folder(untold) -> None:
+    run, config = untold
+    story = replace(read_stories(run.dataset_dir, "validation")[0], story_id="../../evil/..\\0")
+    start = telling.start_of(3, story, build_image_encoder(config.model.image_encoder))
+    assert Path(start.folder).name == start.folder == "03-------evil----0"
+
+
+def test_without_a_trained_part_it_says_which_is_missing(fresh) -> None:
+    run, config = fresh
+    shutil.rmtree(run.part_dir("stage3"))
+    with pytest.raises(ValueError, match="stage3"):
+        tell_stories(run, config)
