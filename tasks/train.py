@@ -15,7 +15,7 @@ from tasks.process import run_module
 @task(name="train", task_run_name="train {parts}", cache_policy=NO_CACHE)
 def train(parts: tuple[Part, ...], folder: RunFolder, threads: int) -> None:
     """Train parts of a run's model in one process, in order; a killed one goes on from its checkpoint."""
-    with step(f"train {', '.join(parts).replace('_', ' ')}"):
+    with step(f"train {' and '.join(parts).replace('_', ' ')}"):
         run_module("training", str(folder.root), *parts, threads=threads)
 
 

@@ -67,7 +67,7 @@ def test_arguments_and_threads_reach_the_process(tmp_path: Path, caplog: pytest.
 
 
 def test_a_failure_is_raised_with_the_last_lines(tmp_path: Path) -> None:
-    source = "print('loading')\nraise SystemExit('no tokenizer in runs/a; run training.prepare first')"
+    source = "print('loading')\nraise SystemExit('no tokenizer in runs/a; run the tokenizer first')"
     with pytest.raises(ProcessFailed, match=r"(?s)exit code 1.*loading.*no tokenizer in runs/a"):
         run_module("step", cwd=write_module(tmp_path, source))
 
