@@ -42,7 +42,7 @@ check: $(installed)
 	$(python) -m ruff check .
 	$(python) -m mypy
 	$(dir $(python))lint-imports --no-logo
-	$(python) -m pytest -n 2 --dist loadgroup
+	@$(MAKE) --no-print-directory test
 
 format: $(installed)
 	@$(python) -m ruff check --fix-only --quiet . && $(python) -m ruff format .

@@ -12,6 +12,10 @@ from torch.nn import functional as F
 class LinearAutoencoder(nn.Module):
     """Pictures in [-1, 1] <-> latents of a `factor` times smaller grid."""
 
+    mean: Tensor
+    basis: Tensor
+    scale: Tensor
+
     def __init__(self, latent_channels: int, factor: int) -> None:
         """Set up an autoencoder that is yet to be fitted or loaded."""
         super().__init__()

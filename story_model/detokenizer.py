@@ -5,6 +5,8 @@ embeddings for the cross-attention and one pooled embedding. Letters: B batch, F
 tokens, D width.
 """
 
+from typing import cast
+
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
@@ -70,7 +72,8 @@ class PerceiverResampler(nn.Module):
         # Normalised over the tokens of a picture (dim 1), channel by channel: released weights were trained so.
         x = self.proj_in(F.normalize(features_BFD))
         latents = self.latents.expand(len(x), -1, -1)
-        for attention, feed_forward in self.layers:
+        for layer in self.layers:
+            attention, feed_forward = cast(nn.ModuleList, layer)
             latents = attention(x, latents) + latents
             latents = feed_forward(latents) + latents
         hidden = self.norm_out(latents)

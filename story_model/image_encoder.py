@@ -5,6 +5,7 @@ weights load as they are. Letters: B batch, N patches, W width of the transforme
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class ImageEncoder(nn.Module):
         """Encode pixels normalised by `MEAN` and `STD`, (B, 3, image_size, image_size), to features (B, Q, D)."""
         x_BNW = self.conv1(pixels_B3HH).flatten(2).transpose(1, 2)
         x_BNW = self.ln_pre(x_BNW + resize_grid(self.positional_embedding, x_BNW.shape[1]))
-        for block in self.transformer["resblocks"]:
+        for block in cast(nn.ModuleList, self.transformer["resblocks"]):
             x_BNW = block(x_BNW)
         return self.ln_post(self.attn_pool(x_BNW)) @ self.proj
 

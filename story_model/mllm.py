@@ -6,9 +6,10 @@ features. Letters: B sequences, S positions, N pictures, F features of a picture
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
@@ -44,7 +45,7 @@ class Mllm(nn.Module):
     @property
     def llama(self) -> LlamaForCausalLM:
         """The LLaMA itself, whatever wraps it."""
-        return self.llm if isinstance(self.llm, LlamaForCausalLM) else self.llm.get_base_model()
+        return cast(PeftModel, self.llm).get_base_model() if _is_wrapped(self.llm) else self.llm
 
     def embed(self, input_ids_BS: Tensor) -> Tensor:
         """Look up token embeddings (B, S, D)."""
@@ -122,4 +123,8 @@ def trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
 @torch.no_grad()
 def merged_llama(mllm: Mllm) -> LlamaForCausalLM:
     """Fold the LoRA updates and trained norms into a plain LLaMA, for telling; the Mllm is not to be used after."""
-    return mllm.llm if isinstance(mllm.llm, LlamaForCausalLM) else mllm.llm.merge_and_unload()
+    return cast(PeftModel, mllm.llm).merge_and_unload() if _is_wrapped(mllm.llm) else mllm.llm
+
+
+def _is_wrapped(llm: nn.Module) -> bool:
+    return isinstance(llm, PeftModel)

@@ -119,9 +119,7 @@ def draw_command(run: Run) -> list[str]:
     return ["storystream_builder.cartoon", str(run.folder.videos_dir), *sizes]
 
 
-def test_a_run_killed_in_every_step_ends_with_the_same_bytes(
-    straight: Run, tmp_path: Path, mlflow_uri: str
-) -> None:
+def test_a_run_killed_in_every_step_ends_with_the_same_bytes(straight: Run, tmp_path: Path, mlflow_uri: str) -> None:
     run = Run(tmp_path, mlflow_uri)
     folder = run.folder
     run.kill_when(lambda: any(folder.videos_dir.glob("episode_01.mp4")), *draw_command(run))
@@ -147,7 +145,9 @@ def test_a_finished_run_trains_and_tells_nothing_again(straight: Run) -> None:
 
 def test_a_changed_setting_trains_again_only_what_lies_downstream(straight: Run) -> None:
     before = straight.digests()
-    save_config(load_config("tiny", [*OVERRIDES, "train.stage2.optimizer.learning_rate=1e-3"]), straight.folder.config_path)
+    save_config(
+        load_config("tiny", [*OVERRIDES, "train.stage2.optimizer.learning_rate=1e-3"]), straight.folder.config_path
+    )
     straight.finish(*straight.train)
     save_config(load_config("tiny", OVERRIDES), straight.folder.config_path)
     changed = {name for name, digest in straight.digests().items() if digest != before[name]}

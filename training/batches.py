@@ -107,6 +107,4 @@ def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
     """Stack sequences of different lengths to (B, longest), filled up on the right."""
     longest = max(len(row) for row in rows)
     tensors = (torch.tensor(row, dtype=torch.long) for row in rows)
-    return torch.stack(
-        [F.pad(torch.tensor(row, dtype=torch.long), (0, longest - len(row)), value=filler) for row in rows]
-    )
+    return torch.stack([F.pad(row, (0, longest - len(row)), value=filler) for row in tensors])

@@ -70,7 +70,7 @@ def train(
         if not torch.isfinite(total):
             raise ValueError(f"{name}: loss {total.item()} at step {index + 1}; lower the learning rate and run again")
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         norm = nn.utils.clip_grad_norm_(parameters.values(), config.optimizer.max_grad_norm)
         optimizer.step()
         values = {key: value.item() for key, value in losses.items()}

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers import UNet2DConditionModel
 from safetensors import safe_open
 from torch import Tensor, nn
