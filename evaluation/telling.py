@@ -5,6 +5,7 @@ killed step goes on at the first story that is not in the journal, then at the f
 are made up the same way again, so that the result is equal to the byte.
 """
 
+import hashlib
 import io
 import logging
 import re
@@ -36,6 +37,7 @@ from story_model.workspace import RunFolder, contained
 log = logging.getLogger(__name__)
 
 _JOURNAL = ".told"
+_REMEMBERED_BATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Storyteller:
         self.tokenizer = tokenizer
         self.mllm = mllm
         self.painter = painter
+        self._painted: dict[str, Tensor] = {}
 
     def tell(self, mode: Mode, policy: Policy, out_dir: Path) -> StepResult:
         """Tell and paint the stories of one system."""
@@ -133,8 +136,9 @@ class Storyteller:
         return story.captions[1 : segments + 1] if mode == "captions_given" else [None] * segments
 
     def _paint_all(self, told: Sequence[Told], out_dir: Path, system: str) -> None:
-        """Paint what is not on disk yet, a whole batch at a time."""
-        orders = [(one, place) for one in told for place in range(len(one.pairs))]
+        """Paint what is not on disk yet, a whole batch at a time, beginning with each story's first picture."""
+        longest = max(len(one.pairs) for one in told)
+        orders = [(one, place) for place in range(longest) for one in told if place < len(one.pairs)]
         size = self.config.tell.sampler.batch_size
         batches = [orders[start : start + size] for start in range(0, len(orders), size)]
         with tqdm(total=len(orders), desc=f"paint {system}", unit="picture", mininterval=2) as bar:
@@ -143,9 +147,18 @@ class Storyteller:
                 if not all(path.is_file() for path in paths):
                     features = torch.stack([one.features[place] for one, place in batch])
                     seeds = [self._picture_seed(one, place) for one, place in batch]
-                    for path, picture in zip(paths, self.painter.paint_batch(features, seeds), strict=True):
-                        _save_png(unsigned(picture), path)
+                    for path, picture in zip(paths, self._paint(features, seeds), strict=True):
+                        _save_png(picture, path)
                 bar.update(len(batch))
+
+    def _paint(self, features: Tensor, seeds: list[int]) -> Tensor:
+        """Paint a batch; the same one again, as policies ask for until the first of them forgets, is remembered."""
+        key = hashlib.sha256(features.numpy().tobytes() + repr(seeds).encode()).hexdigest()
+        if key not in self._painted:
+            if len(self._painted) == _REMEMBERED_BATCHES:
+                del self._painted[next(iter(self._painted))]
+            self._painted[key] = unsigned(self.painter.paint_batch(features, seeds))
+        return self._painted[key]
 
     def _picture_seed(self, one: Told, place: int) -> int:
         """Give equal noise to the same place of a story in every system."""
