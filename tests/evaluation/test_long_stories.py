@@ -201,7 +201,8 @@ def test_a_resumed_run_tells_no_finished_story_again(fresh, monkeypatch) -> None
 def test_pictures_on_which_policies_agree_are_painted_once(fresh, monkeypatch) -> None:
     run, config = fresh
     monkeypatch.setattr(Painter, "paint_batch", after(5, Painter.paint_batch))
-    tell_stories(run, override_config(config, ["tell.policies=[dense,window]"]))  # three batches each, two of which differ
+    # Three batches each, two of which differ.
+    tell_stories(run, override_config(config, ["tell.policies=[dense,window]"]))
 
 
 def test_a_story_s_name_cannot_leave_its_folder(untold) -> None:
