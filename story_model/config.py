@@ -279,6 +279,9 @@ class DetokenizerConfig(Section):
     """Width of the embedding of each of SD-XL's six size numbers."""
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     """What the UNet predicts."""
+    timestep_power: float = Field(1.0, gt=0)
+    """Training timesteps are drawn as T (1 - u^power): 1 is uniform, more draws high noise more often, where the
+    features decide what the picture shows."""
 
 
 class ModelConfig(Section):

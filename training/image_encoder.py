@@ -1,6 +1,8 @@
 """Pretraining of the image encoder by reconstruction, for presets that have no pretrained one.
 
-A small convolutional decoder must draw the picture from the encoder's features; it is thrown away after.
+A small convolutional decoder must draw the picture from the encoder's features; it is thrown away after. Most of the
+time it sees their mean alone: a resampler that is trained from scratch begins by looking everywhere evenly, and what only
+single features know reaches it late.
 """
 
 import math
@@ -24,6 +26,8 @@ from training.progress import log_step
 from training.steps import Job
 
 _WIDTHS = (192, 128, 64)
+_MEAN_ONLY = 0.7
+"""Share of the pictures that are drawn from the mean of their features."""
 _UNSHUFFLE = 4
 
 
@@ -40,9 +44,13 @@ class _Decoder(nn.Module):
             layers.append(nn.SiLU())
         layers += [nn.Conv2d(widths[-1], 3 * _UNSHUFFLE**2, 3, padding=1), nn.PixelShuffle(_UNSHUFFLE)]
         self.grid = grid
+        self.places = nn.Parameter(torch.randn(grid**2, dim) * 0.5)
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, features_BFD: Tensor) -> Tensor:
+    def forward(self, features_BFD: Tensor, is_mean_only_B: Tensor | None = None) -> Tensor:
+        if is_mean_only_B is not None:
+            means_B1D = features_BFD.mean(1, keepdim=True)
+            features_BFD = torch.where(is_mean_only_B[:, None, None], means_B1D + self.places, features_BFD)
         grid = features_BFD.transpose(1, 2).unflatten(2, (self.grid, self.grid))
         picture: Tensor = self.layers(grid)
         return picture
@@ -56,10 +64,11 @@ def make(job: Job) -> StepResult:
     decoder = _Decoder(math.isqrt(sizes.num_queries), sizes.output_dim, sizes.image_size)
     train, held_out = (load_split(job, split, sizes.image_size).pictures.pixels for split in ("train", "validation"))
 
-    def losses_of(step: int, _: torch.Generator) -> loop.Losses:
+    def losses_of(step: int, generator: torch.Generator) -> loop.Losses:
         rows = rows_of_step(len(train), stage.batch_size, seed=job.config.seed, step=step)
         batch = train[rows]
-        return {"reconstruction": F.mse_loss(decoder(encoder(normalised(batch))), signed(batch))}
+        is_mean_only = torch.rand(len(rows), generator=generator) < _MEAN_ONLY
+        return {"reconstruction": F.mse_loss(decoder(encoder(normalised(batch)), is_mean_only), signed(batch))}
 
     parts = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
     parameters = {name: parameter for name, parameter in parts.named_parameters() if parameter.requires_grad}

@@ -20,10 +20,13 @@ class NoiseTask:
 
     schedule: DDPMScheduler
     picture_size: int
+    timestep_power: float
 
     def loss(self, detokenizer: Detokenizer, latents: Tensor, features: Tensor, generator: torch.Generator) -> Tensor:
         """Mean squared error of the predicted noise (or v) at random timesteps, one a picture."""
-        timesteps = torch.randint(self.schedule.config.num_train_timesteps, (len(latents),), generator=generator)
+        shares = torch.rand(len(latents), generator=generator)
+        steps = self.schedule.config.num_train_timesteps
+        timesteps = ((1 - shares**self.timestep_power) * steps).long().clamp(max=steps - 1)
         noise = torch.randn(latents.shape, generator=generator)
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         is_v = self.schedule.config.prediction_type == "v_prediction"
@@ -48,4 +51,4 @@ class NoiseTask:
 
 def noise_task(config: DetokenizerConfig) -> NoiseTask:
     """Set up the task of a configured de-tokenizer."""
-    return NoiseTask(build_noise_schedule(config), config.picture_size)
+    return NoiseTask(build_noise_schedule(config), config.picture_size, config.timestep_power)
