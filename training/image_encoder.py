@@ -1,8 +1,8 @@
 """Pretraining of the image encoder by reconstruction, for presets that have no pretrained one.
 
 A small convolutional decoder must draw the picture from the encoder's features; it is thrown away after. Most of the
-time it sees their mean alone: a resampler that is trained from scratch begins by looking everywhere evenly, and what only
-single features know reaches it late.
+time it sees their mean alone: a resampler that is trained from scratch begins by looking everywhere evenly, and what
+only single features know reaches it late.
 """
 
 import math
