@@ -61,7 +61,10 @@ class KeyframesConfig(Section):
     """Which frame stands for a shot, and which frames are unfit to."""
 
     candidates_per_shot: int = Field(5, ge=1)
-    """Frames of a shot that are scored; the sharpest fit one is kept."""
+    """Frames of a shot that are scored, twice as many at most in a long one; the sharpest fit one is kept."""
+    every_s: float = Field(2.0, gt=0)
+    """A shot at least twice this long gives a keyframe for each such stretch of it (seconds), as far as its candidates
+    reach."""
     margin_s: float = Field(0.15, ge=0)
     """Distance kept from both cuts (seconds): encoders blend neighbouring shots there."""
     min_sharpness: float = Field(20.0, ge=0)

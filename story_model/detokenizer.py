@@ -125,6 +125,14 @@ class _AttentionPool(nn.Module):
         return self.c_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))[:, 0]
 
 
+def size_ids(side: int, count: int) -> Tensor:
+    """Give SD-XL's six size numbers for square pictures, (count, 6).
+
+    Original height and width, crop top and left, target height and width.
+    """
+    return torch.tensor([[side, side, 0, 0, side, side]], dtype=torch.float32).expand(count, -1)
+
+
 def train_adaptation_only(detokenizer: Detokenizer) -> None:
     """Let only the resampler and the UNet's key and value projections take gradients (SEED-Story's stage 3)."""
     detokenizer.requires_grad_(False)

@@ -15,7 +15,7 @@ from torch import Tensor
 from story_model.autoencoder import LinearAutoencoder
 from story_model.build import build_sampler
 from story_model.config import DetokenizerConfig, SamplerConfig
-from story_model.detokenizer import Detokenizer
+from story_model.detokenizer import Detokenizer, size_ids
 from story_model.image_encoder import ImageEncoder
 
 Condition = tuple[Tensor, Tensor]
@@ -87,18 +87,12 @@ class Painter:
             timestep.expand(len(prompt)),
             prompt,
             pooled,
-            self._time_ids.to(prompt).expand(len(prompt), -1),
+            size_ids(self.picture_size, len(prompt)).to(prompt),
         )
         if not self._is_guided:
             return answer
         without, given = answer.chunk(2)
         return without + self.settings.guidance * (given - without)
-
-    @property
-    def _time_ids(self) -> Tensor:
-        """SD-XL's size numbers: original height and width, crop top and left, target height and width."""
-        side = self.picture_size
-        return torch.tensor([[side, side, 0, 0, side, side]])
 
     def _noise(self, seeds: Sequence[int]) -> Tensor:
         """Draw each picture's own noise (B, C, H, W), on the CPU so that machines agree."""

@@ -105,7 +105,9 @@ def _one_pass(video: OpenVideo, record: EpisodeRecord, key: DecodeKey) -> list[S
     def close(cut: int) -> None:
         start = running.start
         shot = running.close(len(record.shots), cut, time_base)
-        picked = picker.pick(shot.number, candidates.close(cut, start=start, margin=margin))
+        stretches = max(1, int((cut - start) * time_base / key.keyframes.every_s))
+        offered = candidates.close(cut, start=start, margin=margin, stretches=stretches)
+        picked = picker.pick(shot.number, offered, stretches=stretches)
         scored.extend(picked)
         record.shots.append(_shot_record(shot, picked, time_base))
 

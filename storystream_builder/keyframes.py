@@ -33,15 +33,19 @@ class Candidates:
                 self._stride *= 2
         self._seen += 1
 
-    def close(self, cut: int, *, start: int, margin: int) -> list[tuple[int, Any]]:
-        """Hand out the frames of the shot [start, cut) away from both its ends; what is later begins the next shot."""
+    def close(self, cut: int, *, start: int, margin: int, stretches: int = 1) -> list[tuple[int, Any]]:
+        """Hand out the frames of the shot [start, cut) away from both its ends; what is later begins the next shot.
+
+        At least one a stretch, as far as there are so many.
+        """
         shot = [held for held in self._held if held[0] < cut]
         self._held = [held for held in self._held if held[0] >= cut]
         self._stride, self._seen = 1, 0
         inside = [held for held in shot if start + margin <= held[0] <= cut - margin]
         if shot and not inside:
             inside = [min(shot, key=lambda held: abs(2 * held[0] - start - cut))]
-        picks = np.linspace(0, len(inside) - 1, min(self.wanted, len(inside))).round().astype(int)
+        count = min(max(self.wanted, stretches), len(inside))
+        picks = np.linspace(0, len(inside) - 1, count).round().astype(int)
         return [inside[index] for index in picks]
 
 
@@ -68,8 +72,13 @@ class KeyframePicker:
         self._pixel_aspect = pixel_aspect
         self._hashes: list[int] = []
 
-    def pick(self, shot_number: int, candidates: list[tuple[int, Any]]) -> list[ScoredFrame]:
-        """Score a shot's candidates; the sharpest fit one is kept, unless the episode has its like already."""
+    def pick(self, shot_number: int, candidates: list[tuple[int, Any]], *, stretches: int = 1) -> list[ScoredFrame]:
+        """Score a shot's candidates and keep the sharpest fit one of each of its stretches."""
+        parts = np.array_split(np.arange(len(candidates)), min(stretches, max(len(candidates), 1)))
+        return [kept for part in parts for kept in self._pick_one(shot_number, [candidates[index] for index in part])]
+
+    def _pick_one(self, shot_number: int, candidates: list[tuple[int, Any]]) -> list[ScoredFrame]:
+        """Keep the sharpest fit one, unless the episode has its like already."""
         scores = [score(frame) for _, frame in candidates]
         faults = [unfit(one, self._config) for one in scores]
         fit = [index for index, fault in enumerate(faults) if fault is None]

@@ -27,7 +27,7 @@ def draw_series(folder: RunFolder, config: CartoonConfig, workers: int) -> Path:
         return StepResult(counts={"videos": len(film.draw_series(out_dir, config=config, workers=workers).videos)})
 
     with step("draw series"):
-        run_step(folder.videos_dir, work, step="draw_series", version=1, config=config, inputs={})
+        run_step(folder.videos_dir, work, step="draw series", version=1, config=config, inputs={})
     return folder.videos_dir
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from story_model.build import build_noise_schedule
 from story_model.config import DetokenizerConfig
-from story_model.detokenizer import Detokenizer
+from story_model.detokenizer import Detokenizer, size_ids
 
 _BATCH = 32
 
@@ -31,7 +31,7 @@ class NoiseTask:
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         is_v = self.schedule.config.prediction_type == "v_prediction"
         target = self.schedule.get_velocity(latents, noise, timesteps) if is_v else noise
-        return F.mse_loss(detokenizer(noisy, timesteps, features, self.time_ids(len(latents))), target)
+        return F.mse_loss(detokenizer(noisy, timesteps, features, size_ids(self.picture_size, len(latents))), target)
 
     @torch.no_grad()
     def held_out_loss(self, detokenizer: Detokenizer, latents: Tensor, features: Tensor, seed: int) -> float:
@@ -42,11 +42,6 @@ class NoiseTask:
             for batch, condition in zip(latents.split(_BATCH), features.split(_BATCH), strict=True):
                 total += self.loss(detokenizer, batch, condition, generator) * len(batch) / len(latents) / 4
         return float(total)
-
-    def time_ids(self, count: int) -> Tensor:
-        """Give SD-XL's size ids: original height and width, crop top and left, target height and width."""
-        side = self.picture_size
-        return torch.tensor([[side, side, 0, 0, side, side]], dtype=torch.float32).expand(count, -1)
 
 
 def noise_task(config: DetokenizerConfig) -> NoiseTask:

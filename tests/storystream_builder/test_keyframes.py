@@ -33,6 +33,14 @@ def test_candidates_of_a_long_shot_are_spread_over_it():
     assert min(gaps) > 1000
 
 
+@pytest.mark.parametrize(("stretches", "offered"), [(1, 5), (8, 8), (50, 10)])
+def test_a_long_shot_offers_a_candidate_for_each_stretch_as_far_as_it_holds_them(stretches, offered):
+    candidates = Candidates(wanted=5)
+    for pts in range(10):
+        candidates.offer(pts, None)
+    assert len(candidates.close(10, start=0, margin=0, stretches=stretches)) == offered
+
+
 def test_candidates_keep_their_distance_from_both_cuts():
     candidates = Candidates(wanted=5)
     for pts in range(10):
