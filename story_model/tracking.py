@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from story_model.config import PROJECT_DIR, Settings
+from story_model.config import Settings
 from story_model.manifest import write_atomically
 from story_model.workspace import RunFolder
 
@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 
 log = logging.getLogger(__name__)
 
+_SQLITE = "sqlite:///"
 _PARENT_FILE = ".tracking_run"
 _CHILD_FILE = ".tracking_run"
 _MAX_BATCH = 900
@@ -111,9 +112,15 @@ def _connect(settings: Settings) -> tuple[MlflowClient, str]:
     found = client.get_experiment_by_name(settings.experiment)
     if found is not None:
         return client, found.experiment_id
-    is_local = settings.tracking_uri.startswith("sqlite:")
-    location = (PROJECT_DIR / "mlruns" / settings.experiment).as_uri() if is_local else None
-    return client, client.create_experiment(settings.experiment, artifact_location=location)
+    return client, client.create_experiment(settings.experiment, artifact_location=_artifacts_of(settings))
+
+
+def _artifacts_of(settings: Settings) -> str | None:
+    """Place artifacts beside a local database (MLflow's own default is wherever a process happens to run)."""
+    if not settings.tracking_uri.startswith(_SQLITE):
+        return None
+    database = Path(settings.tracking_uri.removeprefix(_SQLITE)).resolve()
+    return (database.parent / "mlruns" / settings.experiment).as_uri()
 
 
 def _parent(client: MlflowClient, experiment: str, folder: RunFolder) -> str:

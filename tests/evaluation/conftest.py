@@ -6,11 +6,9 @@ from fabricated_run import fabricate
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory):
-    """A function that fabricates a run, with truth or without, in a workspace and a tracking store of its own."""
+    """A function that fabricates a run, with truth or without, in a workspace of its own."""
 
     def make(**kwargs):
         return fabricate(tmp_path_factory.mktemp("workspace") / "demo", **kwargs)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("story_model.tracking.PROJECT_DIR", tmp_path_factory.mktemp("tracking"))
-        yield make
+    return make
