@@ -69,9 +69,7 @@ def main() -> None:
     """Tell the stories of the run whose folder is the argument."""
     parser = argparse.ArgumentParser(prog="python -m evaluation.long_stories", description="Tell a run's long stories.")
     parser.add_argument("run_dir", type=Path, help="folder of the run (workspace/<run>)")
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     run = RunFolder(parser.parse_args().run_dir.resolve())
     try:
         if not run.config_path.is_file():

@@ -21,6 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.captureWarnings(capture=True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # deprecations inside libraries are not the user's
     folder = RunFolder(arguments.run_dir.resolve())
     try:
         config = read_config(folder.config_path)
