@@ -25,7 +25,7 @@ from training.measures import mean_picture_psnr_db, psnr_db
 from training.progress import log_step
 from training.steps import Job
 
-_WIDTHS = (192, 128, 64)
+_WIDTHS = (128, 96, 64)
 _MEAN_ONLY = 0.7
 """Share of the pictures that are drawn from the mean of their features."""
 _UNSHUFFLE = 4

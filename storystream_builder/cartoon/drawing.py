@@ -17,7 +17,7 @@ from storystream_builder.cartoon.world import action_named, character_named, pla
 
 NUM_PHASES = 24
 SUPERSAMPLE = 2
-FIGURE_HEIGHT = 0.60
+FIGURE_HEIGHT = 0.75
 """Of a standing figure without its ears, in frame heights."""
 GROUND = 0.91
 """Where feet stand, in frame heights from the top."""
