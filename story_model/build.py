@@ -16,7 +16,7 @@ from story_model.tokens import StoryTokenizer
 
 def build_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
     """Make the image encoder with fresh weights."""
-    return ImageEncoder(**config.model_dump())
+    return ImageEncoder(**config.model_dump(exclude={"transform"}))
 
 
 def build_autoencoder(config: DetokenizerConfig) -> LinearAutoencoder:
@@ -55,7 +55,7 @@ def build_mllm(config: ModelConfig, llama: LlamaForCausalLM) -> Mllm:
         raise ValueError(f"model: hidden_size {width} and image_encoder.output_dim {features} must be equal")
     lora, heads = config.mllm.lora, config.mllm.resampler_heads
     return Mllm(
-        add_lora(llama, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout),
+        llama if lora is None else add_lora(llama, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout),
         input_resampler=Resampler(math.isqrt(config.mllm.num_image_tokens), width, heads),
         output_resampler=Resampler(math.isqrt(config.image_encoder.num_queries), features, heads),
     )
@@ -93,6 +93,7 @@ def build_detokenizer(config: ModelConfig) -> Detokenizer:
         embedding_dim=config.image_encoder.output_dim,
         output1_dim=first,
         output2_dim=second,
+        variant=sizes.variant,
         input_scale=sizes.input_scale,
     )
     return Detokenizer(unet, resampler)

@@ -7,7 +7,7 @@ work starts, saved beside the run and logged with it. Modules never see it: they
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -179,11 +179,17 @@ class BuildConfig(Section):
 # ---------------------------------------------------------------------------------------------------- the networks
 
 
+Transform = Literal["squash", "crop"]
+
+
 class ImageEncoderConfig(Section):
     """Vision transformer with attention pooling: picture -> num_queries x output_dim features."""
 
     image_size: int = 64
-    """Side of the (squashed) input in pixels."""
+    """Side of the input in pixels."""
+    transform: Transform = "squash"
+    """How a picture becomes square. `squash`: both sides scaled, bilinear, as SEED-Story trains and tells. `crop`: the
+    shorter side scaled, bilinear, and the middle cut out, as its stage 3 does."""
     patch_size: int = 8
     """Pixels."""
     width: int = 128
@@ -236,7 +242,8 @@ class MllmConfig(Section):
     """The language model that also reads and predicts pictures."""
 
     language_model: LanguageModelConfig = LanguageModelConfig()
-    lora: LoraConfig = LoraConfig()
+    lora: LoraConfig | None = LoraConfig()
+    """None: a plain LLaMA, such as one whose LoRA was merged."""
     num_image_tokens: int = 9
     """Tokens of a picture inside the language model; a square number."""
     resampler_heads: int = 4
@@ -248,6 +255,10 @@ class DetokenizerConfig(Section):
 
     picture_size: int = 64
     """Side of the pictures in pixels."""
+    transform: Transform = "squash"
+    """How a picture becomes square. `crop` (SD-XL's): the shorter side scaled, bicubic, and the middle cut out."""
+    autoencoder: Literal["linear", "sdxl"] = "linear"
+    """Pictures <-> latents. `linear`: principal components fitted to the dataset. `sdxl`: SD-XL's own, pretrained."""
     latent_channels: int = 8
     """Of the autoencoder's latents."""
     latent_factor: int = 4
@@ -275,6 +286,9 @@ class DetokenizerConfig(Section):
     prompt_dims: tuple[int, int] = (48, 80)
     """Widths of the two projections that together replace SD-XL's two text encoders; the second is also the pooled
     embedding's."""
+    variant: Literal["seed-story", "seed-x"] = "seed-story"
+    """How features enter the resampler. `seed-story`: all of them, L2-normalised over the tokens. `seed-x`: pooled four
+    to one, as they are; its published weights have the same names and shapes and mean something else."""
     input_scale: float = 1.0
     """Factor on the initial weights of the resampler's input projection. Features enter it L2-normalised over their
     tokens, hence small; a network trained from scratch in few steps needs them larger."""
@@ -515,8 +529,13 @@ def _explain(kind: str, location: Sequence[int | str], message: str) -> str:
         return f"config {dotted}: {message}"
     section: Any = RunConfig
     for part in location[:-1]:
-        section = section.model_fields[part].annotation
+        section = _section_of(section.model_fields[part].annotation)
     return f"config has no key {dotted!r}; {_suggest(str(location[-1]), list(section.model_fields))}"
+
+
+def _section_of(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    """Give the section that a field holds, be it optional."""
+    return next((part for part in get_args(annotation) if part is not type(None)), annotation)
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ embeddings for the cross-attention and one pooled embedding. Letters: B batch, F
 tokens, D width.
 """
 
-from typing import cast
+import math
+from typing import Literal, cast
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -50,10 +51,12 @@ class PerceiverResampler(nn.Module):
         output1_dim: int,
         output2_dim: int,
         ff_mult: int = 4,
+        variant: Literal["seed-story", "seed-x"] = "seed-story",
         input_scale: float = 1.0,
     ) -> None:
         """Set up `depth` layers of width `dim` that read features of width `embedding_dim`."""
         super().__init__()
+        self.variant = variant
         self.latents = nn.Parameter(torch.randn(1, num_queries, dim) * dim**-0.5)
         self.proj_in = nn.Linear(embedding_dim, dim)
         with torch.no_grad():
@@ -69,8 +72,7 @@ class PerceiverResampler(nn.Module):
 
     def forward(self, features_BFD: Tensor) -> tuple[Tensor, Tensor]:
         """Resample features of one picture each."""
-        # Normalised over the tokens of a picture (dim 1), channel by channel: released weights were trained so.
-        x = self.proj_in(F.normalize(features_BFD))
+        x = self.proj_in(self._prepared(features_BFD))
         latents = self.latents.expand(len(x), -1, -1)
         for layer in self.layers:
             attention, feed_forward = cast(nn.ModuleList, layer)
@@ -78,6 +80,14 @@ class PerceiverResampler(nn.Module):
             latents = feed_forward(latents) + latents
         hidden = self.norm_out(latents)
         return torch.cat([self.unet_proj_1(hidden), self.unet_proj_2(hidden)], dim=-1), self.unet_attnpool(hidden)
+
+    def _prepared(self, features_BFD: Tensor) -> Tensor:
+        if self.variant == "seed-x":
+            side = math.isqrt(features_BFD.shape[1])
+            grid = features_BFD.transpose(1, 2).unflatten(2, (side, side))
+            return F.avg_pool2d(grid, 2).flatten(2).transpose(1, 2)
+        # Normalised over the tokens of a picture (dim 1), channel by channel: released weights were trained so.
+        return F.normalize(features_BFD)
 
 
 class _PerceiverAttention(nn.Module):
