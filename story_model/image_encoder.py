@@ -1,11 +1,13 @@
 """Image encoder: a vision transformer whose attention pooling gives a picture as a grid of feature vectors.
 
-Qwen-VL's encoder, with its parameter names and its per-head interleaved query-key-value projection, so that its
-weights load as they are. Letters: B batch, N patches, W width of the transformer, Q pooled features, D their width.
+Qwen-VL's encoder, with its parameter names and, in state dicts, its per-head interleaved query-key-value projection,
+so that its weights load as they are. Letters: B batch, N patches, W width of the transformer, Q pooled features,
+D their width.
 """
 
 import math
-from typing import cast
+from collections.abc import MutableMapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +77,47 @@ class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.in_proj = nn.Linear(width, 3 * width)
+        self.in_proj = _QueryKeyValue(width, heads)
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x_BNW: Tensor) -> Tensor:
-        # Rows of in_proj go head by head, and inside a head query, key, value.
-        q, k, v = self.in_proj(x_BNW).unflatten(-1, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
+        q, k, v = self.in_proj(x_BNW).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class _QueryKeyValue(nn.Linear):
+    """Projection to the queries, keys and values of all heads.
+
+    Its rows are published head by head, and inside a head query, key, value. State dicts hold them so; the parameters
+    hold all queries, then all keys, then all values. `state_dict()` therefore gives copies of them, not the parameters.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, 3 * width)
+        self.heads = heads
+        self.register_load_state_dict_pre_hook(_take_published_rows)
+        self.register_state_dict_post_hook(_give_published_rows)
+        # Fresh numbers count as published ones: a seed means the same network whatever the layout in memory.
+        self.load_state_dict(dict(self.named_parameters()))
+
+
+# Functions, not methods: torch marks a post-hook by an attribute, and a copied or pickled module takes them along.
+
+
+def _take_published_rows(module: _QueryKeyValue, state: MutableMapping[str, Any], prefix: str, *_: object) -> None:
+    _replace_rows(module, state, prefix, (module.heads, 3))
+
+
+def _give_published_rows(module: _QueryKeyValue, state: MutableMapping[str, Any], prefix: str, *_: object) -> None:
+    _replace_rows(module, state, prefix, (3, module.heads))
+
+
+def _replace_rows(
+    module: _QueryKeyValue, state: MutableMapping[str, Any], prefix: str, groups: tuple[int, int]
+) -> None:
+    """Put tensors with their groups of rows transposed in the place of the given ones, which stay as they are."""
+    for name in ("weight", "bias"):
+        rows = state.get(prefix + name)
+        # What has another shape, or is no tensor, is left for torch to refuse by name.
+        if isinstance(rows, Tensor) and rows.shape[:1] == (module.out_features,):
+            state[prefix + name] = rows.unflatten(0, (*groups, -1)).transpose(0, 1).flatten(0, 2)
