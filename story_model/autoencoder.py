@@ -1,10 +1,16 @@
-"""Linear autoencoder: what stands in for SD-XL's VAE where no pretrained one is at hand.
+"""Autoencoders: pictures <-> the latents that the de-tokenizer works on.
 
-Principal components of square patches, fitted in closed form; latents are scaled by one number to unit variance over
-all channels, so that the first components stay the large ones. Letters: B pictures, C latent channels, H and W sides.
+`SdxlAutoencoder` is SD-XL's own, pretrained. `LinearAutoencoder` stands in for it where no pretrained one is at hand:
+principal components of square patches, fitted in closed form; its latents are scaled by one number to unit variance
+over all channels, so that the first components stay the large ones. Letters: B pictures, C latent channels, H and W
+sides.
 """
 
+from collections.abc import Callable
+
 import torch
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,3 +52,59 @@ class LinearAutoencoder(nn.Module):
         self.mean.copy_(mean)
         self.basis.copy_(basis)
         self.scale.copy_(((patches - mean) @ basis.T).std())
+
+
+class SdxlAutoencoder(nn.Module):
+    """SD-XL's variational autoencoder, its weights named as in the `vae/` folder that SD-XL is published with.
+
+    It computes in float32 whatever is asked of it, by `.half()` or `autocast`: its activations overflow in float16.
+    Pictures go through one by one: at 1024 pixels the activations of a single one take gigabytes.
+    """
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        """Take over the parts of an `AutoencoderKL`; they keep their names."""
+        super().__init__()
+        self.factor: int = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.scaling_factor: float = vae.config.scaling_factor
+        self.encoder = vae.encoder
+        self.quant_conv = vae.quant_conv
+        self.post_quant_conv = vae.post_quant_conv
+        self.decoder = vae.decoder
+        self.float()
+
+    def encode(self, pictures_B3HW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Give latents (B, C, H / factor, W / factor), scaled to about unit variance.
+
+        Without a generator they are the distribution's mode, so that a picture that is encoded once has one answer;
+        with one they are a sample, as SEED-Story draws anew at each step.
+        """
+        return torch.cat([self._encode_one(picture, generator) for picture in pictures_B3HW.float().split(1)])
+
+    def decode(self, latents_BCHW: Tensor) -> Tensor:
+        """Give pictures, clipped to [-1, 1]."""
+        return torch.cat([self._decode_one(latents) for latents in latents_BCHW.float().split(1)])
+
+    def _encode_one(self, picture_13HW: Tensor, generator: torch.Generator | None) -> Tensor:
+        with torch.autocast(picture_13HW.device.type, enabled=False):
+            posterior = DiagonalGaussianDistribution(self.quant_conv(self.encoder(picture_13HW)))
+        latents: Tensor = posterior.mode() if generator is None else posterior.sample(generator)
+        return latents * self.scaling_factor
+
+    def _decode_one(self, latents_1CHW: Tensor) -> Tensor:
+        with torch.autocast(latents_1CHW.device.type, enabled=False):
+            picture: Tensor = self.decoder(self.post_quant_conv(latents_1CHW / self.scaling_factor))
+        return picture.clamp(-1, 1)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SdxlAutoencoder":
+        """Move to a device as asked, and stay float32; nothing is rounded on the way."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            asked = fn(tensor)
+            return asked if asked.dtype == torch.float32 else tensor.to(asked.device, torch.float32)
+
+        super()._apply(moved, recurse)
+        return self
+
+
+Autoencoder = LinearAutoencoder | SdxlAutoencoder
+"""Either: `factor`, `encode` and `decode`, pictures in [-1, 1]."""

@@ -1,12 +1,13 @@
 """Configuration -> modules: the only place that turns settings into networks, handing them plain numbers."""
 
 import math
+from dataclasses import dataclass
 
-from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from story_model.autoencoder import LinearAutoencoder
-from story_model.config import DetokenizerConfig, ImageEncoderConfig, ModelConfig
+from story_model.autoencoder import Autoencoder, LinearAutoencoder, SdxlAutoencoder
+from story_model.config import DetokenizerConfig, ImageEncoderConfig, MllmConfig, ModelConfig
 from story_model.detokenizer import Detokenizer, PerceiverResampler
 from story_model.image_encoder import ImageEncoder
 from story_model.mllm import Mllm, add_lora
@@ -19,17 +20,62 @@ def build_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
     return ImageEncoder(**config.model_dump(exclude={"transform"}))
 
 
-def build_autoencoder(config: DetokenizerConfig) -> LinearAutoencoder:
-    """Make the autoencoder, yet to be fitted."""
-    return LinearAutoencoder(config.latent_channels, config.latent_factor)
+_SDXL_WIDTHS = (128, 256, 512, 512)
+_SDXL_LATENTS = (4, 8)
+"""Channels of SD-XL's latents, and pixels that one covers along a side."""
 
 
-def build_llama(config: ModelConfig, tokenizer: StoryTokenizer) -> LlamaForCausalLM:
+def build_autoencoder(config: DetokenizerConfig) -> Autoencoder:
+    """Make the autoencoder, yet to be fitted or loaded.
+
+    Raises:
+        ValueError: SD-XL's is asked for with latents that are not its own.
+    """
+    latents = config.latent_channels, config.latent_factor
+    if config.autoencoder == "linear":
+        return LinearAutoencoder(*latents)
+    if latents != _SDXL_LATENTS:
+        raise ValueError(
+            f"model.detokenizer: autoencoder sdxl has latent_channels {_SDXL_LATENTS[0]} and latent_factor "
+            f"{_SDXL_LATENTS[1]}, not {latents[0]} and {latents[1]}"
+        )
+    levels = len(_SDXL_WIDTHS)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=_SDXL_WIDTHS,
+        layers_per_block=2,
+        latent_channels=config.latent_channels,
+        norm_num_groups=32,
+        sample_size=1024,
+        scaling_factor=0.13025,
+    )
+    return SdxlAutoencoder(vae)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a language model has to know of its tokenizer, where the tokenizer itself is not at hand."""
+
+    vocab_size: int
+    """Image tokens included."""
+    begin_of_story: int
+    end_of_story: int
+    pad: int | None
+
+
+def llama2_vocabulary(config: MllmConfig) -> Vocabulary:
+    """Give the published system's: LLaMA-2's, with the tokens of a picture and its begin and end on top."""
+    words = config.language_model.vocab_size
+    return Vocabulary(words + config.num_image_tokens + 2, begin_of_story=1, end_of_story=2, pad=None)
+
+
+def build_llama(config: ModelConfig, vocabulary: StoryTokenizer | Vocabulary) -> LlamaForCausalLM:
     """Make the language model with fresh weights, its vocabulary the tokenizer's (image tokens included)."""
     sizes = config.mllm.language_model
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=tokenizer.vocab_size,
+            vocab_size=vocabulary.vocab_size,
             hidden_size=sizes.hidden_size,
             intermediate_size=sizes.intermediate_size,
             num_hidden_layers=sizes.layers,
@@ -37,9 +83,9 @@ def build_llama(config: ModelConfig, tokenizer: StoryTokenizer) -> LlamaForCausa
             num_key_value_heads=sizes.heads,
             max_position_embeddings=sizes.max_positions,
             rms_norm_eps=sizes.rms_norm_eps,
-            bos_token_id=tokenizer.begin_of_story,
-            eos_token_id=tokenizer.end_of_story,
-            pad_token_id=tokenizer.pad,
+            bos_token_id=vocabulary.begin_of_story,
+            eos_token_id=vocabulary.end_of_story,
+            pad_token_id=vocabulary.pad,
         )
     )
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from story_model.autoencoder import LinearAutoencoder
+from story_model.autoencoder import Autoencoder
 from story_model.build import build_sampler
 from story_model.config import DetokenizerConfig, SamplerConfig
 from story_model.detokenizer import Detokenizer, size_ids
@@ -28,7 +28,7 @@ class Painter:
     def __init__(
         self,
         detokenizer: Detokenizer,
-        autoencoder: LinearAutoencoder,
+        autoencoder: Autoencoder,
         encoder: ImageEncoder,
         *,
         config: DetokenizerConfig,

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from story_model import tokens
-from story_model.autoencoder import LinearAutoencoder
+from story_model.autoencoder import Autoencoder
 from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_llama, build_mllm
 from story_model.checkpoint import load_weights
 from story_model.config import ModelConfig
@@ -39,7 +39,7 @@ def load_image_encoder(folder: RunFolder, config: ModelConfig) -> ImageEncoder:
     return encoder
 
 
-def load_autoencoder(folder: RunFolder, config: ModelConfig) -> LinearAutoencoder:
+def load_autoencoder(folder: RunFolder, config: ModelConfig) -> Autoencoder:
     """Load the autoencoder of pictures."""
     autoencoder = build_autoencoder(config.detokenizer)
     _load_frozen(autoencoder, folder, "autoencoder")

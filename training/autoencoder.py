@@ -2,6 +2,7 @@
 
 import torch
 
+from story_model.autoencoder import LinearAutoencoder
 from story_model.build import build_autoencoder
 from story_model.checkpoint import save_weights
 from story_model.manifest import StepResult
@@ -13,9 +14,15 @@ from training.steps import Job
 
 
 def make(job: Job) -> StepResult:
-    """Fit, and measure how well held-out pictures survive it."""
+    """Fit, and measure how well held-out pictures survive it.
+
+    Raises:
+        ValueError: the configured autoencoder is SD-XL's, which is not ours to fit.
+    """
     sizes = job.config.model.detokenizer
     autoencoder = build_autoencoder(sizes)
+    if not isinstance(autoencoder, LinearAutoencoder):
+        raise ValueError("model.detokenizer.autoencoder is sdxl: it comes with its weights; set linear to fit one")
     train, held_out = (load_split(job, split, sizes.picture_size).pictures.pixels for split in ("train", "validation"))
     autoencoder.fit(signed(train))
     with torch.no_grad():

@@ -7,7 +7,7 @@ Measured on held-out episodes: the same loss before and after, with the same noi
 
 import torch
 
-from story_model.autoencoder import LinearAutoencoder
+from story_model.autoencoder import Autoencoder
 from story_model.checkpoint import save_weights
 from story_model.detokenizer import Detokenizer, train_adaptation_only
 from story_model.manifest import StepResult
@@ -78,7 +78,7 @@ def make(job: Job) -> StepResult:
         return StepResult(counts=counts, metrics=metrics, tracking_run_id=tracker.run_id)
 
 
-def predicted_views(job: Job, autoencoder: LinearAutoencoder) -> tuple[Views, Views]:
+def predicted_views(job: Job, autoencoder: Autoencoder) -> tuple[Views, Views]:
     """Give for both splits the target pictures and the features that stage 2 predicts for them."""
     model = job.config.model
     mllm, encoder = load_mllm(job.folder, model), load_image_encoder(job.folder, model)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from story_model.autoencoder import LinearAutoencoder
+from story_model.autoencoder import Autoencoder
 from story_model.config import SamplerConfig
 from story_model.detokenizer import Detokenizer
 from story_model.image_encoder import ImageEncoder
@@ -42,7 +42,7 @@ class Views:
 
 
 @torch.no_grad()
-def load_views(job: Job, split: str, encoder: ImageEncoder, autoencoder: LinearAutoencoder) -> Views:
+def load_views(job: Job, split: str, encoder: ImageEncoder, autoencoder: Autoencoder) -> Views:
     """Read a split's pictures; each is encoded once.
 
     Raises:
@@ -56,7 +56,7 @@ def load_views(job: Job, split: str, encoder: ImageEncoder, autoencoder: LinearA
 
 
 @torch.no_grad()
-def views_of(pixels: Tensor, features: Tensor, autoencoder: LinearAutoencoder) -> Views:
+def views_of(pixels: Tensor, features: Tensor, autoencoder: Autoencoder) -> Views:
     """Set up the views of pictures (N, 3, H, W) whose features are known."""
     values = signed(pixels)
     return Views(values, autoencoder.encode(values), features)
@@ -70,7 +70,7 @@ def save_comparison(path: Path, rows: Sequence[Tensor]) -> Path:
     return path
 
 
-def rebuild(job: Job, detokenizer: Detokenizer, autoencoder: LinearAutoencoder, features: Tensor) -> Tensor:
+def rebuild(job: Job, detokenizer: Detokenizer, autoencoder: Autoencoder, features: Tensor) -> Tensor:
     """Paint pictures (N, 3, H, W) in [-1, 1] from features, without guidance: what the features alone say."""
     model = job.config.model
     painter = Painter(
