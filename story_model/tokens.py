@@ -36,7 +36,8 @@ class StoryTokenizer:
         self.num_image_tokens = num_image_tokens
         self.begin_of_story = self._id(BEGIN_OF_STORY)
         self.end_of_story = self._id(END_OF_STORY)
-        self.pad = self._id(PAD)
+        # LLaMA 2 has no token for padding; what pads is never looked at.
+        self.pad = self._id(PAD if tokenizer.token_to_id(PAD) is not None else UNKNOWN)
         self.begin_of_image = self._id(BEGIN_OF_IMAGE)
         self.end_of_image = self._id(END_OF_IMAGE)
         self.image_ids = [self._id(image_token(index)) for index in range(num_image_tokens)]
