@@ -28,7 +28,15 @@ from story_model.manifest import StepResult, write_atomically
 from story_model.mllm import Mllm
 from story_model.painting import Painter
 from story_model.parts import load_autoencoder, load_detokenizer, load_image_encoder, load_mllm, load_tokenizer
-from story_model.pixels import decode_squashed, normalised, to_image, unsigned
+from story_model.pixels import (
+    Square,
+    decode_square,
+    detokenizer_square,
+    encoder_square,
+    normalised,
+    to_image,
+    unsigned,
+)
 from story_model.schema import Segment, ToldStory
 from story_model.seeds import seed_of
 from story_model.tokens import StoryTokenizer
@@ -167,7 +175,8 @@ class Storyteller:
     def _write(self, one: Told, mode: Mode, policy: Policy, folder: Path) -> None:
         """Add the opening and the text to a story's pictures."""
         story = one.start.story
-        _save_png(decode_squashed(story.images[0], self.painter.picture_size), folder / "00.png")
+        square = detokenizer_square(self.config.model.detokenizer)
+        _save_png(decode_square(story.images[0], square).pixels, folder / "00.png")
         told = [
             Segment(
                 index=pair.index,
@@ -196,16 +205,17 @@ def load_storyteller(run: RunFolder, config: RunConfig) -> Storyteller:
     autoencoder = load_autoencoder(run, config.model).to(device)
     painter = Painter(detokenizer, autoencoder, encoder, config=config.model.detokenizer, sampler=config.tell.sampler)
     stories = read_stories(run.dataset_dir, "validation")[: config.tell.stories]
-    starts = [start_of(number, story, encoder) for number, story in enumerate(stories)]
+    square = encoder_square(config.model.image_encoder)
+    starts = [start_of(number, story, encoder, square) for number, story in enumerate(stories)]
     log.info("telling from %d openings on %s", len(starts), device)
     mllm = merged(load_mllm(run, config.model)).to(device)
     return Storyteller(config, starts, load_tokenizer(run, config.model), mllm, painter)
 
 
 @torch.inference_mode()
-def start_of(number: int, story: Story, encoder: ImageEncoder) -> Start:
+def start_of(number: int, story: Story, encoder: ImageEncoder, square: Square) -> Start:
     """Look at a story's opening pair; the number keeps the folders of like-named stories apart."""
-    pixels = normalised(decode_squashed(story.images[0], encoder.image_size))
+    pixels = normalised(decode_square(story.images[0], square).pixels)
     features = encoder(pixels[None].to(encoder.proj))[0]
     folder = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_-]', '-', story.story_id)[:100]}"
     return Start(folder, story, Opening(story.story_id, story.captions[0], features))

@@ -7,7 +7,7 @@ from story_model.build import build_autoencoder
 from story_model.checkpoint import save_weights
 from story_model.manifest import StepResult
 from story_model.parts import weights_path
-from story_model.pixels import signed
+from story_model.pixels import detokenizer_square, signed
 from training.corpus import load_split
 from training.measures import psnr_db
 from training.steps import Job
@@ -23,7 +23,8 @@ def make(job: Job) -> StepResult:
     autoencoder = build_autoencoder(sizes)
     if not isinstance(autoencoder, LinearAutoencoder):
         raise ValueError("model.detokenizer.autoencoder is sdxl: it comes with its weights; set linear to fit one")
-    train, held_out = (load_split(job, split, sizes.picture_size).pictures.pixels for split in ("train", "validation"))
+    square = detokenizer_square(sizes)
+    train, held_out = (load_split(job, split, square).pictures.pixels for split in ("train", "validation"))
     autoencoder.fit(signed(train))
     with torch.no_grad():
         rebuilt = autoencoder.decode(autoencoder.encode(signed(held_out)))

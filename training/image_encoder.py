@@ -16,7 +16,7 @@ from story_model.build import build_image_encoder
 from story_model.checkpoint import save_weights
 from story_model.manifest import StepResult
 from story_model.parts import weights_path
-from story_model.pixels import normalised, signed
+from story_model.pixels import encoder_square, normalised, signed
 from story_model.tracking import child_run
 from training import loop
 from training.batches import rows_of_step
@@ -62,7 +62,8 @@ def make(job: Job) -> StepResult:
     sizes, stage = job.config.model.image_encoder, job.config.train.image_encoder
     encoder = build_image_encoder(sizes)
     decoder = _Decoder(math.isqrt(sizes.num_queries), sizes.output_dim, sizes.image_size)
-    train, held_out = (load_split(job, split, sizes.image_size).pictures.pixels for split in ("train", "validation"))
+    square = encoder_square(sizes)
+    train, held_out = (load_split(job, split, square).pictures.pixels for split in ("train", "validation"))
 
     def losses_of(step: int, generator: torch.Generator) -> loop.Losses:
         rows = rows_of_step(len(train), stage.batch_size, seed=job.config.seed, step=step)

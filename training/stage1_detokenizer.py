@@ -31,7 +31,7 @@ def make(job: Job) -> StepResult:
 
     def losses_of(step: int, generator: torch.Generator) -> loop.Losses:
         rows = rows_of_step(len(train.latents), stage.batch_size, seed=job.config.seed, step=step)
-        return {"noise": task.loss(detokenizer, train.latents[rows], train.features[rows], generator)}
+        return {"noise": task.loss(detokenizer, train.rows(rows), generator)}
 
     with child_run(job.folder, "stage 1: detokenizer", settings=job.settings, out_dir=job.out_dir) as tracker:
         tracker.params({"stage": stage.model_dump(), "detokenizer": model.detokenizer.model_dump()})
@@ -50,7 +50,7 @@ def make(job: Job) -> StepResult:
         baseline = mean_picture_psnr_db(train.pictures, test.pictures)
         psnr = psnr_db(rebuilt, test.pictures)
         metrics = {
-            "stage1_noise_loss": task.held_out_loss(detokenizer, test.latents, test.features, job.config.seed),
+            "stage1_noise_loss": task.held_out_loss(detokenizer, test, job.config.seed),
             "stage1_psnr_db": psnr,
             "stage1_psnr_baseline_db": baseline,
             "stage1_psnr_gain_db": psnr - baseline,

@@ -16,6 +16,7 @@ from story_model.dataset import Story
 from story_model.manifest import StepResult
 from story_model.mllm import Mllm, trainable
 from story_model.parts import load_image_encoder, load_tokenizer, weights_path
+from story_model.pixels import encoder_square
 from story_model.tokens import StoryTokenizer
 from story_model.tracking import child_run
 from training import loop
@@ -39,7 +40,8 @@ def make(job: Job) -> StepResult:
     load_weights(llama, weights_path(job.folder, "language_model"))
     mllm = build_mllm(model, llama).train()
 
-    train, held_out = (load_split(job, split, model.image_encoder.image_size) for split in ("train", "validation"))
+    square = encoder_square(model.image_encoder)
+    train, held_out = (load_split(job, split, square) for split in ("train", "validation"))
     encoder = load_image_encoder(job.folder, model)
     features, held_out_features = (encode_features(encoder, split.pictures) for split in (train, held_out))
 

@@ -19,6 +19,7 @@ from story_model.parts import (
     load_tokenizer,
     weights_path,
 )
+from story_model.pixels import detokenizer_square, encoder_square
 from story_model.tracking import child_run
 from training import loop
 from training.batches import every_target, rows_of_step, spread
@@ -43,10 +44,10 @@ def make(job: Job) -> StepResult:
 
     def losses_of(step: int, generator: torch.Generator) -> loop.Losses:
         rows = rows_of_step(len(train.latents), stage.batch_size, seed=job.config.seed, step=step)
-        return {"noise": task.loss(detokenizer, train.latents[rows], train.features[rows], generator)}
+        return {"noise": task.loss(detokenizer, train.rows(rows), generator)}
 
     def held_out_loss(network: Detokenizer) -> float:
-        return task.held_out_loss(network, held_out.latents, held_out.features, job.config.seed)
+        return task.held_out_loss(network, held_out, job.config.seed)
 
     with child_run(job.folder, "stage 3: adaptation", settings=job.settings, out_dir=job.out_dir) as tracker:
         tracker.params({"stage": stage.model_dump()})
@@ -85,12 +86,13 @@ def predicted_views(job: Job, autoencoder: Autoencoder) -> tuple[Views, Views]:
     tokenizer = load_tokenizer(job.folder, model)
 
     def views(name: str, num_samples: int | None) -> Views:
-        split = load_split(job, name, model.image_encoder.image_size)
+        split = load_split(job, name, encoder_square(model.image_encoder))
         pairs = every_target(split.chunks)
         chosen = pairs if num_samples is None else spread(pairs, num_samples)
         batches = batches_of(chosen, tokenizer, split)
         features = predict(mllm, batches, encode_features(encoder, split.pictures))
         targets = [row for batch in batches for row in target_rows(batch)]
-        return views_of(split.pictures.pixels[targets], features, autoencoder)
+        painted = split.pictures_as(detokenizer_square(model.detokenizer))
+        return views_of(painted.pixels[targets], painted.size_ids[targets], features=features, autoencoder=autoencoder)
 
     return views("train", None), views("validation", job.config.train.validation_samples)

@@ -1,4 +1,4 @@
-"""A split's pictures as the de-tokenizer's stages see them: pixels, latents and features, each made once."""
+"""A split's pictures as the de-tokenizer's stages see them: pixels, latents, features and sizes, each made once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from story_model.detokenizer import Detokenizer
 from story_model.image_encoder import ImageEncoder
 from story_model.painting import Painter
 from story_model.parts import load_image_encoder
-from story_model.pixels import signed, to_image, unsigned
+from story_model.pixels import detokenizer_square, encoder_square, signed, to_image, unsigned
 from training.batches import spread
 from training.corpus import load_split
 from training.pictures import encode_features
@@ -25,16 +25,20 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Views:
-    """Three views of the same N pictures, row by row."""
+    """Several views of the same N pictures, row by row."""
 
     pictures: Tensor
-    """(N, 3, H, W) in [-1, 1]."""
+    """(N, 3, H, W) in [-1, 1], square as the de-tokenizer paints them."""
     latents: Tensor
+    """(N, C, h, w), of `pictures`."""
     features: Tensor
+    """(N, F, D), of the pictures as the encoder sees them, or what the language model predicts of these."""
+    size_ids: Tensor
+    """(N, 6): what SD-XL is told about the size and crop of `pictures`."""
 
     def rows(self, rows: Sequence[int]) -> "Views":
         """Choose pictures."""
-        return Views(self.pictures[rows], self.latents[rows], self.features[rows])
+        return Views(self.pictures[rows], self.latents[rows], self.features[rows], self.size_ids[rows])
 
     def spread(self, count: int) -> "Views":
         """Choose `count` pictures evenly over all of them."""
@@ -43,23 +47,19 @@ class Views:
 
 @torch.no_grad()
 def load_views(job: Job, split: str, encoder: ImageEncoder, autoencoder: Autoencoder) -> Views:
-    """Read a split's pictures; each is encoded once.
-
-    Raises:
-        ValueError: encoder and de-tokenizer work on pictures of different sizes, which this stage does not do yet.
-    """
-    side = job.config.model.detokenizer.picture_size
-    if side != encoder.image_size:
-        raise ValueError(f"model: detokenizer.picture_size {side} and image_encoder.image_size must be equal")
-    pictures = load_split(job, split, side).pictures
-    return views_of(pictures.pixels, encode_features(encoder, pictures), autoencoder)
+    """Read a split's pictures; each is encoded once."""
+    model = job.config.model
+    seen = load_split(job, split, encoder_square(model.image_encoder))
+    features = encode_features(encoder, seen.pictures)
+    painted = seen.pictures_as(detokenizer_square(model.detokenizer))
+    return views_of(painted.pixels, painted.size_ids, features=features, autoencoder=autoencoder)
 
 
 @torch.no_grad()
-def views_of(pixels: Tensor, features: Tensor, autoencoder: Autoencoder) -> Views:
-    """Set up the views of pictures (N, 3, H, W) whose features are known."""
+def views_of(pixels: Tensor, size_ids: Tensor, *, features: Tensor, autoencoder: Autoencoder) -> Views:
+    """Set up the views of pictures (N, 3, H, W) whose features (N, F, D) are known."""
     values = signed(pixels)
-    return Views(values, autoencoder.encode(values), features)
+    return Views(values, autoencoder.encode(values), features, size_ids)
 
 
 def save_comparison(path: Path, rows: Sequence[Tensor]) -> Path:

@@ -22,6 +22,7 @@ from story_model.generate import Teller
 from story_model.manifest import read_manifest
 from story_model.painting import Painter
 from story_model.parts import load_tokenizer, tokenizer_path, weights_path
+from story_model.pixels import encoder_square
 from story_model.schema import ToldStory
 from story_model.tokens import train_tokenizer
 from story_model.workspace import RunFolder
@@ -208,7 +209,8 @@ def test_pictures_on_which_policies_agree_are_painted_once(fresh, monkeypatch) -
 def test_a_story_s_name_cannot_leave_its_folder(untold) -> None:
     run, config = untold
     story = replace(read_stories(run.dataset_dir, "validation")[0], story_id="../../evil/..\\0")
-    start = telling.start_of(3, story, build_image_encoder(config.model.image_encoder))
+    encoder, square = build_image_encoder(config.model.image_encoder), encoder_square(config.model.image_encoder)
+    start = telling.start_of(3, story, encoder, square)
     assert Path(start.folder).name == start.folder == "03-------evil----0"
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from story_model.dataset import Story
+from story_model.pixels import Square
 from story_model.tokens import IGNORED, StoryTokenizer, train_tokenizer
 from training.batches import generator_of, random_targets, rows_of_step, spread, story_batch
 from training.pictures import Pictures
@@ -18,8 +19,10 @@ def story(number: int, length: int) -> Story:
 
 STORIES = [story(0, 4), story(1, 3)]
 PICTURES = Pictures(
-    torch.zeros(7, 3, 2, 2, dtype=torch.uint8),
-    {digest: row for row, digest in enumerate(d for s in STORIES for d in s.image_sha256)},
+    Square(2, "squash"),
+    pixels=torch.zeros(7, 3, 2, 2, dtype=torch.uint8),
+    size_ids=torch.zeros(7, 6),
+    rows={digest: row for row, digest in enumerate(d for s in STORIES for d in s.image_sha256)},
 )
 TOKENIZER = StoryTokenizer(train_tokenizer(list(CAPTIONS), vocab_size=300, num_image_tokens=4), 4)
 
