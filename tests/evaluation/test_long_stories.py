@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from fabricated_run import fabricate
+from PIL import Image
 
 from evaluation import telling
 from evaluation.long_stories import tell_stories
@@ -21,8 +22,8 @@ from story_model.dataset import read_stories
 from story_model.generate import Teller
 from story_model.manifest import read_manifest
 from story_model.painting import Painter
-from story_model.parts import load_tokenizer, tokenizer_path, weights_path
-from story_model.pixels import encoder_square
+from story_model.parts import load_image_encoder, load_tokenizer, tokenizer_path, weights_path
+from story_model.pixels import Square, decode_square, encoder_square, normalised, to_image
 from story_model.schema import ToldStory
 from story_model.tokens import train_tokenizer
 from story_model.workspace import RunFolder
@@ -106,6 +107,21 @@ def test_stories_continue_the_first_validation_openings(told) -> None:
     run, _ = told
     openings = [(story.story_id, story.captions[0]) for story in read_stories(run.dataset_dir, "validation")[:2]]
     assert [(one.story_id, one.segments[0].text) for one in stories_of(run, "free-dense")] == openings
+
+
+def test_an_opening_is_seen_by_the_encoder_s_square_and_shown_by_the_de_tokenizer_s(fresh) -> None:
+    run, config = fresh
+    config = override_config(config, ["model.detokenizer.transform=crop", "tell.stories=1", "tell.segments=1"])
+    picture = read_stories(run.dataset_dir, "validation")[0].images[0]
+    seen = decode_square(picture, Square(32, "squash")).pixels
+    shown = decode_square(picture, Square(32, "crop", Image.Resampling.BICUBIC)).pixels
+    encoder = load_image_encoder(run, config.model)
+    (start,) = telling.load_storyteller(run, config).starts
+    torch.testing.assert_close(start.opening.features, encoder(normalised(seen)[None])[0])
+    tell_stories(run, config)
+    (path,) = run.told_dir("free", "dense").glob("*/00.png")
+    with Image.open(path) as opening:
+        assert opening.tobytes() == to_image(shown).tobytes() != to_image(seen).tobytes()
 
 
 def test_given_captions_are_the_dataset_s(told) -> None:
