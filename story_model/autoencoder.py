@@ -6,7 +6,8 @@ over all channels, so that the first components stay the large ones. Letters: B 
 sides.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -94,6 +95,12 @@ class SdxlAutoencoder(nn.Module):
         with torch.autocast(latents_1CHW.device.type, enabled=False):
             picture: Tensor = self.decoder(self.post_quant_conv(latents_1CHW / self.scaling_factor))
         return picture.clamp(-1, 1)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:  # noqa: ANN401 - torch's own
+        """Load weights; those of a file in half precision are widened, be they assigned as they are."""
+        found = super().load_state_dict(state_dict, strict, assign)
+        self.float()
+        return found
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SdxlAutoencoder":
         """Move to a device as asked, and stay float32; nothing is rounded on the way."""

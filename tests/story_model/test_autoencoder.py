@@ -114,6 +114,12 @@ def test_a_vae_in_half_precision_is_widened() -> None:
     assert {weight.dtype for weight in SdxlAutoencoder(vae().half()).state_dict().values()} == {torch.float32}
 
 
+def test_weights_assigned_from_a_file_in_half_precision_are_widened() -> None:
+    autoencoder = SdxlAutoencoder(vae()).to("meta")
+    autoencoder.load_state_dict(vae().half().state_dict(), assign=True)
+    assert {(weight.device.type, weight.dtype) for weight in autoencoder.parameters()} == {("cpu", torch.float32)}
+
+
 def test_sdxl_s_autoencoder_moves_between_devices() -> None:
     autoencoder = SdxlAutoencoder(vae()).half().to("meta")
     assert {(weight.device.type, weight.dtype) for weight in autoencoder.parameters()} == {("meta", torch.float32)}
