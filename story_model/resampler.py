@@ -21,7 +21,7 @@ class Resampler(nn.Module):
         self.pos_embed = nn.Parameter(sincos_positions(dim, grid_size), requires_grad=False)
         self.query = nn.Parameter(torch.randn(grid_size**2, dim) * 0.02)
         self.kv_proj = nn.Identity() if kv_dim in (None, dim) else nn.Linear(kv_dim or dim, dim, bias=False)
-        self.attn = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.attn = _CrossAttention(dim, heads)
         self.ln_q = nn.LayerNorm(dim, eps=eps)
         self.ln_kv = nn.LayerNorm(dim, eps=eps)
 
@@ -29,8 +29,34 @@ class Resampler(nn.Module):
         """Map features (B, L, kv_dim), L a square number, to (B, grid_size ** 2, dim)."""
         kv_BLD = self.ln_kv(self.kv_proj(features_BLD))
         positions_LD = resize_grid(self.pos_embed, kv_BLD.shape[1])
-        query_BQD = (self.ln_q(self.query) + self.pos_embed).expand(len(kv_BLD), -1, -1)
-        return self.attn(query_BQD, kv_BLD + positions_LD, kv_BLD, need_weights=False)[0]
+        return self.attn(self.ln_q(self.query) + self.pos_embed, kv_BLD + positions_LD, kv_BLD)
+
+
+class _CrossAttention(nn.Module):
+    """Attention of the same queries to each row of a batch.
+
+    Parameters, their names and their fresh values are those of `nn.MultiheadAttention`. That one puts the sequence
+    first, which costs copies of a batch, and projects the queries once a row.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query_QD: Tensor, key_BLD: Tensor, value_BLD: Tensor) -> Tensor:
+        given = (query_QD[None], key_BLD, value_BLD)
+        projections = zip(given, self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2) for x, weight, bias in projections
+        )
+        # Copied, for not every fused kernel takes a batch whose rows are the same memory.
+        q = q.expand(len(k), -1, -1, -1).contiguous()
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 def resize_grid(table: Tensor, num_positions: int) -> Tensor:
