@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from story_model.config import ModelConfig
+from story_model.build import llama2_vocabulary
+from story_model.config import MllmConfig, ModelConfig
 from story_model.released.inventory import Entry, choose, damaged_at, entry_at, survey
 from story_model.released.kinds import PLACES, TOKENIZER_PLACE, Kind, Place, Variant, variant_of
 from story_model.released.networks import Network, networks
@@ -74,7 +75,7 @@ def check(
         rows.append(row)
         if plan is not None:
             plans[network.kind] = plan
-    tokenizer_row, tokenizer = _tokenizer(folder, config.mllm.num_image_tokens)
+    tokenizer_row, tokenizer = _tokenizer(folder, config.mllm)
     rows.append(tokenizer_row)
     used = {source.file.path for plan in plans.values() for source in plan.slots.values() if isinstance(source, Source)}
     bases = [_base_row(place, surveyed, used) for place in PLACES if place.is_base]
@@ -148,18 +149,20 @@ def _base_row(place: Place, surveyed: _Survey, used: set[Path]) -> Row | None:
     return Row("spare", place.kind, path, "not needed: the other files hold all weights", entry)
 
 
-def _tokenizer(folder: Path, num_image_tokens: int) -> tuple[Row, Path | None]:
+def _tokenizer(folder: Path, config: MllmConfig) -> tuple[Row, Path | None]:
     """Find the tokenizer that knows pictures among those of LLaMA and SD-XL."""
     home = folder / TOKENIZER_PLACE.path
-    folders = [home] if home.is_dir() else tokenizer_folders(folder)
+    wanted = llama2_vocabulary(config).vocab_size
     problems = []
-    for candidate in folders:
+    for candidate in [home] if home.is_dir() else tokenizer_folders(folder):
         try:
-            tokenizer = read_tokenizer(candidate, num_image_tokens)
+            size = read_tokenizer(candidate, config.num_image_tokens).get_vocab_size()
+            if size != wanted:
+                raise ValueError(f"{candidate} has {size} tokens; the language model has {wanted}")
         except ValueError as error:
             problems.append(str(error))
             continue
-        note = f"{tokenizer.get_vocab_size()} tokens, {num_image_tokens} of a picture and its begin and end among them"
+        note = f"{size} tokens, {config.num_image_tokens} of a picture and its begin and end among them"
         return Row("ok", "tokenizer", _short(candidate, folder), note), candidate
     if home.is_dir():
         return Row("wrong", "tokenizer", TOKENIZER_PLACE.path, problems[0]), None

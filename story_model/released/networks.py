@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from accelerate import init_empty_weights
 from torch import nn
 
-from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_llama, build_mllm
-from story_model.build import llama2_vocabulary as vocabulary_of
+from story_model.build import (
+    build_autoencoder,
+    build_detokenizer,
+    build_image_encoder,
+    build_llama,
+    build_mllm,
+    llama2_vocabulary,
+)
 from story_model.config import ModelConfig
 from story_model.released.kinds import Kind
 from story_model.released.plans import Shapes
@@ -37,7 +43,7 @@ def networks(config: ModelConfig) -> dict[Kind, Network]:
     """List the networks that a configuration takes from published files."""
     found = [
         Network("image encoder", "image_encoder", lambda model: build_image_encoder(model.image_encoder)),
-        Network("MLLM", "stage2", lambda model: build_mllm(model, build_llama(model, vocabulary_of(model.mllm)))),
+        Network("MLLM", "stage2", lambda model: build_mllm(model, build_llama(model, llama2_vocabulary(model.mllm)))),
         Network("de-tokenizer", "stage3", build_detokenizer),
     ]
     if config.detokenizer.autoencoder == "sdxl":

@@ -202,9 +202,9 @@ def _planned(kind: Kind, wanted: Shapes, found: Mapping[str, Source | Computed],
         for name, shape in wanted.items()
         if name in found and found[name].info.shape != tuple(shape)
     ]
-    complaints = (
-        [f"lacks {_some(missing)}"] * bool(missing) + [f"has also {_some(unknown)}"] * bool(unknown) + wrong[:1]
-    )
+    complaints = [f"lacks {_some(missing)}"] if missing else []
+    complaints += [f"has also {_some(unknown)}"] if unknown else []
+    complaints += wrong[:1]
     if complaints:
         raise ValueError(f"{path} is not the {kind} that is configured: {'; '.join(complaints)}")
     return Plan(kind, {name: found[name] for name in wanted})
