@@ -1,25 +1,26 @@
-"""Files of named tensors, read one tensor at a time and written one tensor at a time.
+"""Files of named tensors, read one tensor at a time.
 
-Reads safetensors and PyTorch's zip files, single or in shards, and trusts none of them: a pickle may hold tensors and
-nothing else, an index may name files of its own folder only. Nothing is read beyond names and shapes until asked for.
+Safetensors and PyTorch's zip files, single or in shards, and none of them is trusted: a pickle may hold tensors and
+nothing else, an index may name files of its own folder only. Nothing is read beyond names and shapes until asked for,
+and no file is mapped: the largest published one exceeds many machines' memory.
 """
 
 import json
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from tqdm import tqdm
-
-from story_model.manifest import publish
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth")
@@ -31,8 +32,9 @@ INDEXES = (
 )
 
 _MAX_PICKLE_BYTES = 64 << 20
-_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_NAMES = {name: dtype for dtype, name in _DTYPES.items()}
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+"""Types that weights may have, by the names of the safetensors format."""
+_NAMES = {name: dtype for dtype, name in DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -63,74 +65,106 @@ class TensorFile(Protocol):
         ...
 
 
-class SafetensorsFile:
+@dataclass(frozen=True)
+class _Span:
+    """Where a tensor's values lie in a file, and how they are to be read."""
+
+    info: TensorInfo
+    start: int
+    """First byte."""
+    num_bytes: int
+    strides: tuple[int, ...] | None = None
+    """In elements; none: one after the other."""
+    first: int = 0
+    """Element of the span that the tensor begins with."""
+
+    def read(self, path: Path) -> Tensor:
+        """Read into memory of its own: files larger than memory cannot be mapped everywhere."""
+        values = torch.from_numpy(np.fromfile(path, np.uint8, self.num_bytes, offset=self.start)).view(self.info.dtype)
+        if self.strides is None:
+            return values.reshape(self.info.shape)
+        return values.as_strided(self.info.shape, self.strides, self.first)
+
+
+class _SpannedFile(ABC):
+    """A file whose tensors lie in it uncompressed."""
+
+    def __init__(self, path: Path) -> None:
+        """Take a path; what the file holds is looked up on first use."""
+        self.path = path
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Names, shapes and types."""
+        return {name: span.info for name, span in self._spans.items()}
+
+    def read(self, name: str) -> Tensor:
+        """Read one tensor."""
+        return self._spans[name].read(self.path)
+
+    @cached_property
+    def _spans(self) -> dict[str, _Span]:
+        size = self.path.stat().st_size
+        spans = self._look()
+        for name, span in spans.items():
+            if span.start + span.num_bytes > size:
+                raise ValueError(f"{self.path} ends before the values of {name}; {_AGAIN}")
+        return spans
+
+    @abstractmethod
+    def _look(self) -> dict[str, _Span]: ...
+
+
+class SafetensorsFile(_SpannedFile):
     """One safetensors file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a file; what it holds is looked up on first use."""
-        self.path = path
-
-    @cached_property
-    def tensors(self) -> Mapping[str, TensorInfo]:
-        """Names, shapes and types."""
-        found = {}
-        with self._open() as file:
-            for name in file.keys():  # noqa: SIM118 - not a dict
-                part = file.get_slice(name)
-                if part.get_dtype() not in _NAMES:
-                    raise ValueError(f"{self.path}: {name} is {part.get_dtype()}, not a float tensor; {_ANOTHER_FILE}")
-                found[name] = TensorInfo(tuple(part.get_shape()), _NAMES[part.get_dtype()])
-        return found
-
-    def read(self, name: str) -> Tensor:
-        """Read one tensor."""
-        with self._open() as file:
-            tensor: Tensor = file.get_tensor(name)
-        return tensor
-
-    def _open(self) -> safe_open:
+    def _look(self) -> dict[str, _Span]:
         try:
-            return safe_open(self.path, "pt")
+            with safe_open(self.path, "np"):  # the library checks that the header is sound
+                pass
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{self.path} is damaged or no safetensors file ({error}); {_AGAIN}") from None
+        with self.path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        spans = {}
+        for name, entry in header.items():
+            if entry["dtype"] not in _NAMES:
+                raise ValueError(f"{self.path}: {name} is {entry['dtype']}, not a float tensor; {_ANOTHER_FILE}")
+            start, end = entry["data_offsets"]
+            info = TensorInfo(tuple(entry["shape"]), _NAMES[entry["dtype"]])
+            spans[name] = _Span(info, 8 + length + start, end - start)
+        return spans
 
 
-class PickleFile:
-    """One file of `torch.save`: opened with tensors alone allowed, its values mapped into memory, not loaded."""
+class PickleFile(_SpannedFile):
+    """One file of `torch.save`, opened with tensors alone allowed; its values are read when asked for."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a file; what it holds is looked up on first use."""
-        self.path = path
-
-    @cached_property
-    def tensors(self) -> Mapping[str, TensorInfo]:
-        """Names, shapes and types."""
-        for name, tensor in self._mapped.items():
-            if tensor.dtype not in _DTYPES:
-                raise ValueError(f"{self.path}: {name} is {tensor.dtype}, not a float tensor; {_ANOTHER_FILE}")
-        return {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in self._mapped.items()}
-
-    def read(self, name: str) -> Tensor:
-        """Read one tensor."""
-        return self._mapped[name]
-
-    @cached_property
-    def _mapped(self) -> dict[str, Tensor]:
+    def _look(self) -> dict[str, _Span]:
         self._refuse_bombs()
         try:
-            found = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
+            # Fake tensors have no values, but know where in the file theirs lie.
+            with FakeTensorMode():
+                found = torch.load(self.path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise ValueError(
-                f"{self.path} holds something besides tensors ({_reason(error)}); it is not loaded"
-            ) from None
+            raise ValueError(f"{self.path} holds something besides tensors ({_reason(error)}); {_NOT_LOADED}") from None
         except (RuntimeError, EOFError, OSError) as error:
             raise ValueError(f"{self.path} is damaged ({_reason(error)}); {_AGAIN}") from None
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             raise ValueError(f"{self.path} holds no named tensors; {_ANOTHER_FILE}")
-        others = [name for name, value in found.items() if not isinstance(value, Tensor)]
-        if others:
-            raise ValueError(f"{self.path} holds something besides tensors ({others[0]!r}); it is not loaded")
-        return dict(found)
+        return {name: self._span(name, value) for name, value in found.items()}
+
+    def _span(self, name: str, value: object) -> _Span:
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{self.path} holds something besides tensors ({name!r}); {_NOT_LOADED}")
+        if value.dtype not in DTYPES:
+            raise ValueError(f"{self.path}: {name} is {value.dtype}, not a float tensor; {_ANOTHER_FILE}")
+        storage = value.untyped_storage()
+        start = storage._checkpoint_offset
+        assert start is not None, "a fake tensor that was not read from a file"
+        info = TensorInfo(tuple(value.shape), value.dtype)
+        return _Span(info, start, storage.nbytes(), value.stride(), int(value.storage_offset()))
 
     def _refuse_bombs(self) -> None:
         """Check before anything is unpacked: `torch.save` compresses nothing, and its pickle is small."""
@@ -141,11 +175,9 @@ class PickleFile:
             raise ValueError(f"{self.path} is damaged or no PyTorch file ({error}); {_AGAIN}") from None
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(
-                    f"{self.path}: {entry.filename} is compressed, as PyTorch never writes; it is not loaded"
-                )
+                raise ValueError(f"{self.path}: {entry.filename} is compressed, as PyTorch never writes; {_NOT_LOADED}")
             if entry.filename.endswith(".pkl") and entry.file_size > _MAX_PICKLE_BYTES:
-                raise ValueError(f"{self.path}: a pickle of {entry.file_size >> 20} MB; it is not loaded")
+                raise ValueError(f"{self.path}: a pickle of {entry.file_size >> 20} MB; {_NOT_LOADED}")
 
 
 class ShardedFile:
@@ -194,6 +226,7 @@ class ShardedFile:
 
 _AGAIN = "download it again"
 _ANOTHER_FILE = "is it the right file?"
+_NOT_LOADED = "it is not loaded"
 
 
 def open_tensors(path: Path) -> TensorFile:
@@ -220,37 +253,6 @@ def open_tensors(path: Path) -> TensorFile:
 def is_finite(tensor: Tensor) -> bool:
     """Tell whether no value is NaN or infinite; takes no memory of the tensor's size."""
     return tensor.numel() == 0 or all(bool(torch.isfinite(extreme)) for extreme in tensor.aminmax())
-
-
-def write_tensors(path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """Write a safetensors file from tensors that come one at a time, in any order; published when it is whole."""
-    header: dict[str, object] = {}
-    offsets, end = {}, 0
-    for name, info in sorted(infos.items()):
-        offsets[name] = end
-        end += info.num_bytes
-        span = [offsets[name], end]
-        header[name] = {"dtype": _DTYPES[info.dtype], "shape": list(info.shape), "data_offsets": span}
-    head = json.dumps(header, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file, tqdm(total=end, unit="B", unit_scale=True, desc=path.parent.name) as bar:
-            file.write(struct.pack("<Q", len(head)) + head)
-            file.truncate(8 + len(head) + end)
-            for name, tensor in tensors:
-                file.seek(8 + len(head) + offsets.pop(name))
-                plain = tensor.to(infos[name].dtype).contiguous().reshape(-1)
-                file.write(plain.view(torch.uint8).numpy().data)
-                bar.update(infos[name].num_bytes)
-        assert not offsets, f"tensors never written: {sorted(offsets)[:3]}"
-        publish(temporary, path)
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written ({error}); free some space and run the same command again"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _reason(error: BaseException) -> str:

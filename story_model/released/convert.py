@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
+from story_model.checkpoint import write_tensors
 from story_model.config import ModelConfig, RunConfig, override_config, save_config
 from story_model.manifest import Manifest, StepResult, run_step, write_atomically
 from story_model.parts import tokenizer_path, weights_path
@@ -16,7 +17,7 @@ from story_model.released.check import Findings
 from story_model.released.networks import networks
 from story_model.released.plans import Plan, Source, merged
 from story_model.released.tokenizer import read_tokenizer
-from story_model.tensor_files import ShardedFile, TensorFile, TensorInfo, write_tensors
+from story_model.tensor_files import ShardedFile, TensorFile, TensorInfo
 from story_model.workspace import RunFolder
 
 _VERSION = 1

@@ -2,9 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from story_model.checkpoint import load_weights, save_tensors, save_weights
+from story_model.checkpoint import load_weights, save_tensors, save_weights, write_tensors
+from story_model.tensor_files import TensorInfo
+
+STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16), "c": torch.tensor(2.0)}
 
 
 def test_weights_come_back_equal(tmp_path: Path) -> None:
@@ -37,3 +41,24 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match="is damaged"):
         load_weights(nn.Linear(3, 2), path)
+
+
+def test_tensors_are_written_in_any_order_and_type(tmp_path: Path) -> None:
+    infos = {name: TensorInfo(tuple(tensor.shape), torch.float16) for name, tensor in STATE.items()}
+    path = tmp_path / "out.safetensors"
+    write_tensors(path, infos, [(name, STATE[name]) for name in ("c", "a", "b")])
+    written = load_file(path)
+    assert {name: tensor.dtype for name, tensor in written.items()} == dict.fromkeys(STATE, torch.float16)
+    for name, tensor in STATE.items():
+        assert torch.equal(written[name], tensor.half())
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("story_model.checkpoint.publish", full)
+    infos = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in STATE.items()}
+    with pytest.raises(ValueError, match="No space left"):
+        write_tensors(tmp_path / "out.safetensors", infos, STATE.items())
+    assert list(tmp_path.iterdir()) == []

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from story_model.tensor_files import TensorInfo, is_finite, open_tensors, write_tensors
+from story_model.tensor_files import is_finite, open_tensors
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16), "c": torch.tensor(2.0)}
 
@@ -101,24 +101,3 @@ def test_one_value_that_is_no_number_is_seen(value: float, dtype: torch.dtype) -
     assert is_finite(tensor)
     tensor[1, 2] = value
     assert not is_finite(tensor)
-
-
-def test_tensors_are_written_in_any_order_and_type(tmp_path: Path) -> None:
-    infos = {name: TensorInfo(tuple(tensor.shape), torch.float16) for name, tensor in STATE.items()}
-    path = tmp_path / "out.safetensors"
-    write_tensors(path, infos, [(name, STATE[name]) for name in ("c", "a", "b")])
-    written = load_file(path)
-    assert {name: tensor.dtype for name, tensor in written.items()} == dict.fromkeys(STATE, torch.float16)
-    for name, tensor in STATE.items():
-        assert torch.equal(written[name], tensor.half())
-
-
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("story_model.tensor_files.publish", full)
-    infos = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in STATE.items()}
-    with pytest.raises(ValueError, match="No space left"):
-        write_tensors(tmp_path / "out.safetensors", infos, STATE.items())
-    assert list(tmp_path.iterdir()) == []
