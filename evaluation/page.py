@@ -75,6 +75,7 @@ def render_page(
     """Write the page as HTML."""
     steps = _steps(run, config)
     policy = config.evaluate.headline_policy
+    transform = config.model.detokenizer.transform
     headline = {name: own for name, own in systems.items() if own[0].policy == policy}
     return (
         _environment()
@@ -87,7 +88,7 @@ def render_page(
             scores=scores,
             headline=scores.systems[scores.headline] if scores.headline else None,
             learning=learning_table(stage_metrics(run), scores),
-            strips=strips(headline, verdicts, stories=config.evaluate.report_stories),
+            strips=strips(headline, verdicts, stories=config.evaluate.report_stories, transform=transform),
             curves=Markup(as_svg(curves)) if curves is not None else None,  # our own drawing, no text from data
             modes=list(dict.fromkeys(system.mode for system in scores.systems.values())),
             dimensions=DIMENSIONS,

@@ -5,11 +5,18 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from PIL import ImageOps
+
 from evaluation.cartoon_world import Sight, Verdict
 from evaluation.pictures import Pair, Telling
 from evaluation.scores import Verdicts
+from story_model.config import Transform
 
 _SHOWN_SIDE = 192
+_NOTHING = (0, 0, 0, 0)
+
+Frame = tuple[int, int]
+"""Width and height of a picture; only their ratio counts."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Strip:
 
     story_id: str
     aspect_ratio: str
-    """Of the dataset's pictures, as CSS; told pictures are stretched back to it."""
+    """Of the dataset's pictures, as CSS; told pictures that were squashed are stretched back to it."""
     opening: Shown
     modes: tuple[str, ...]
     agreement: tuple[str, ...]
@@ -54,8 +61,18 @@ class Strip:
     cards: tuple[Card, ...]
 
 
-def strips(tellings: Mapping[str, Sequence[Telling]], verdicts: Mapping[str, Verdicts], *, stories: int) -> list[Strip]:
-    """Set up the first stories, told by several systems (name -> stories), one system a mode."""
+def strips(
+    tellings: Mapping[str, Sequence[Telling]],
+    verdicts: Mapping[str, Verdicts],
+    *,
+    stories: int,
+    transform: Transform,
+) -> list[Strip]:
+    """Set up the first stories, told by several systems (name -> stories), one system a mode.
+
+    `transform` made the told pictures square: `squash` lets the page stretch them back; the middle that `crop` cut out
+    keeps its shape, with nothing beside it.
+    """
     first = next(iter(tellings.values()), [])
     found = []
     for telling in first[:stories]:
@@ -64,43 +81,49 @@ def strips(tellings: Mapping[str, Sequence[Telling]], verdicts: Mapping[str, Ver
         ]
         seen = [{one.index: one for one in verdicts.get(name, {}).get(telling.story_id, ())} for name, _ in versions]
         width, height = _size(telling)
+        frame = (width, height) if transform == "crop" else None
         found.append(
             Strip(
                 story_id=telling.story_id,
                 aspect_ratio=f"{width} / {height}",
-                opening=_shown(telling.opening, None),
+                opening=_shown(telling.opening, None, frame),
                 modes=tuple(other.mode.replace("_", " ") for _, other in versions),
                 agreement=tuple(_agreement(list(one.values())) for one in seen),
-                cards=tuple(_cards([other for _, other in versions], seen)),
+                cards=tuple(_cards([other for _, other in versions], seen, frame)),
             )
         )
     return found
 
 
-def data_url(pair: Pair) -> str:
-    """Encode a picture for the page, at most 192 pixels wide."""
+def data_url(pair: Pair, frame: Frame | None = None) -> str:
+    """Encode a picture for the page, at most 192 pixels wide; alone, or in the middle of a frame of that shape."""
+    image = pair.image(_SHOWN_SIDE)
+    if frame is not None:
+        width, height = frame
+        size = (_SHOWN_SIDE, round(_SHOWN_SIDE * height / width))
+        image = ImageOps.pad(image.convert("RGBA"), size, color=_NOTHING)
     buffer = io.BytesIO()
-    pair.image(_SHOWN_SIDE).save(buffer, format="WEBP", quality=86, method=4)
+    image.save(buffer, format="WEBP", quality=86, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _cards(versions: Sequence[Telling], seen: Sequence[Mapping[int, Verdict]]) -> list[Card]:
+def _cards(versions: Sequence[Telling], seen: Sequence[Mapping[int, Verdict]], frame: Frame | None) -> list[Card]:
     reference = {pair.index: pair for pair in versions[0].reference}
     told = [{pair.index: pair for pair in telling.told} for telling in versions]
     cards = []
     for index in sorted(set().union(*told)):
         pair = reference.get(index)
         shown = [
-            _shown(own[index], verdicts.get(index)) if index in own else None
+            _shown(own[index], verdicts.get(index), frame) if index in own else None
             for own, verdicts in zip(told, seen, strict=True)
         ]
         cards.append(Card(index, _shown(pair, None) if pair else None, tuple(shown)))
     return cards
 
 
-def _shown(pair: Pair, verdict: Verdict | None) -> Shown:
+def _shown(pair: Pair, verdict: Verdict | None, frame: Frame | None = None) -> Shown:
     badges = (_badge("character", verdict.character), _badge("place", verdict.place)) if verdict else ()
-    return Shown(data_url(pair) if pair.source is not None else None, pair.text, badges)
+    return Shown(data_url(pair, frame) if pair.source is not None else None, pair.text, badges)
 
 
 def _badge(aspect: str, sight: Sight) -> Badge:
