@@ -11,6 +11,8 @@ from PIL import Image
 from evaluation.cartoon_world import ASPECTS, Aspect
 from evaluation.pictures import Telling
 from evaluation.scores import Scores
+from story_model.config import Transform
+from story_model.pixels import Square
 
 COLOURS = {"dense": "#8b8fa3", "window": "#e0912f", "attention_sink": "#3f8fd2", "multimodal_sink": "#d1447b"}
 _INK = "#010203"
@@ -52,8 +54,12 @@ def as_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def contact_sheet(tellings: Sequence[Telling], *, stories: int) -> Image.Image:
-    """Lay out stories as pairs of rows, the dataset's pictures above the told ones, the opening at the left."""
+def contact_sheet(tellings: Sequence[Telling], *, stories: int, transform: Transform) -> Image.Image:
+    """Lay out stories as pairs of rows, the dataset's pictures above the told ones, the opening at the left.
+
+    The dataset's become square tiles as the told ones became squares (`transform`), so that a column can be compared.
+    """
+    square = Square(_SHEET_SIDE, transform, Image.Resampling.BICUBIC)
     shown = tellings[:stories]
     columns = 1 + max(len(telling.told) for telling in shown)
     step = _SHEET_SIDE + _GAP
@@ -64,8 +70,7 @@ def contact_sheet(tellings: Sequence[Telling], *, stories: int) -> Image.Image:
         for line, pairs in enumerate(rows):
             for pair in pairs:
                 if pair.source is not None:
-                    tile = pair.image(1024).resize((_SHEET_SIDE, _SHEET_SIDE), Image.Resampling.BICUBIC)
-                    sheet.paste(tile, (_GAP + pair.index * step, _GAP + number * block + line * step))
+                    sheet.paste(pair.squared(square), (_GAP + pair.index * step, _GAP + number * block + line * step))
     return sheet
 
 

@@ -1,7 +1,7 @@
 """Told stories beside what the dataset shows at the same place: the material of every measure.
 
-Pictures are measured at one small size. A told picture is squashed to it; its counterpart from the dataset is first
-squashed to the told picture's own size, so that both have lost the same detail.
+Pictures are measured at one small size. A told picture is squashed to it; its counterpart from the dataset first
+becomes the square that the de-tokenizer learnt to paint, so that both show the same part and have lost the same detail.
 """
 
 import io
@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
 from story_model.dataset import Story
+from story_model.pixels import Square, decode_square, to_image
 from story_model.schema import ToldStory
 from story_model.workspace import contained
 
@@ -42,6 +43,11 @@ class Pair:
         image.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
         return image
 
+    def squared(self, square: Square) -> Image.Image:
+        """Open the picture in RGB, made square."""
+        assert self.source is not None
+        return _open(self.source, square)
+
 
 @dataclass(frozen=True)
 class Telling:
@@ -67,18 +73,18 @@ class Telling:
         return tuple(pair for pair in self.told if pair.pixels is not None)
 
 
-def read_tellings(told_dir: Path, validation: Iterable[Story]) -> list[Telling]:
-    """Read every story told into a folder, in the order of their folders' names.
+def read_tellings(told_dir: Path, validation: Iterable[Story], square: Square) -> list[Telling]:
+    """Read every story told into a folder, in the order of their folders' names; `square` is the told pictures'.
 
     Raises:
-        ValueError: a story is malformed, its picture is missing or unreadable, a path leaves the folder, or the dataset
-            has no validation story of its id.
+        ValueError: a story is malformed, its picture is missing, unreadable or of another size, a path leaves the
+            folder, or the dataset has no validation story of its id.
     """
     stories = {story.story_id: story for story in validation}
     paths = sorted(told_dir.glob("*/story.json"))
     if not paths:
         raise ValueError(f"{told_dir} holds no told story; tell stories first")
-    return [_read_telling(path, stories) for path in paths]
+    return [_read_telling(path, stories, square) for path in paths]
 
 
 def stack(pairs: Sequence[Pair]) -> Pixels:
@@ -87,19 +93,16 @@ def stack(pairs: Sequence[Pair]) -> Pixels:
     return np.stack(pictures) if pictures else np.empty((0, MEASURED_SIDE, MEASURED_SIDE, 3), dtype=np.uint8)
 
 
-def measured(source: bytes | Path, *, told_size: tuple[int, int] | None = None) -> Pixels:
-    """Decode a picture to the measured size, by way of a told picture's size (width, height) where one is given.
+def measured(source: bytes | Path, *, square: Square | None = None) -> Pixels:
+    """Decode a picture to the measured size; one of the dataset's by way of the told pictures' square.
 
     Raises:
         ValueError: the bytes are no picture.
     """
-    image = _open(source)
-    if told_size is not None:
-        image = _squash(image, told_size)
-    return np.asarray(_squash(image, (MEASURED_SIDE, MEASURED_SIDE)))
+    return np.asarray(_squash(_open(source, square), (MEASURED_SIDE, MEASURED_SIDE)))
 
 
-def _read_telling(path: Path, stories: Mapping[str, Story]) -> Telling:
+def _read_telling(path: Path, stories: Mapping[str, Story], square: Square) -> Telling:
     try:
         told = ToldStory.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -112,9 +115,14 @@ def _read_telling(path: Path, stories: Mapping[str, Story]) -> Telling:
     pairs = [_told_pair(path.parent, segment.index, segment.text, segment.image) for segment in told.segments]
     story = stories[told.story_id]
     assert isinstance(pairs[0].source, Path)
-    size = _open(pairs[0].source).size
+    width, height = _open(pairs[0].source).size
+    if (width, height) != (square.side, square.side):
+        raise ValueError(
+            f"{path}: the opening is {width} x {height}, but the configured de-tokenizer paints {square.side} x "
+            f"{square.side}; tell the stories again"
+        )
     reference = tuple(
-        Pair(index, story.captions[index], story.images[index], measured(story.images[index], told_size=size))
+        Pair(index, story.captions[index], story.images[index], measured(story.images[index], square=square))
         for index in range(1, min(len(pairs), len(story.images)))
     )
     return Telling(told.story_id, told.mode, told.policy, pairs[0], tuple(pairs[1:]), reference)
@@ -129,9 +137,12 @@ def _told_pair(folder: Path, index: int, text: str, image: str | None) -> Pair:
     return Pair(index, text, path, measured(path))
 
 
-def _open(source: bytes | Path) -> Image.Image:
-    """Decode to RGB."""
+def _open(source: bytes | Path, square: Square | None = None) -> Image.Image:
+    """Decode to RGB, whole or made square."""
     try:
+        if square is not None:
+            picture = source if isinstance(source, bytes) else source.read_bytes()
+            return to_image(decode_square(picture, square).pixels)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
             return image.convert("RGB")
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
@@ -143,7 +154,7 @@ def _squash(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def sample_keyframes(dataset_dir: Path, number: int, *, told_size: tuple[int, int], seed: int) -> Pixels:
+def sample_keyframes(dataset_dir: Path, number: int, *, square: Square, seed: int) -> Pixels:
     """Draw up to `number` training pictures, [N, side, side, 3], reading no more row groups than they need."""
     files = [pq.ParquetFile(path) for path in sorted((dataset_dir / "data").glob("*/train-*.parquet"))]
     rng = np.random.default_rng(seed)
@@ -156,4 +167,4 @@ def sample_keyframes(dataset_dir: Path, number: int, *, told_size: tuple[int, in
         if len(found) >= number:
             break
     chosen = rng.permutation(len(found))[:number]
-    return stack([Pair(0, "", None, measured(found[row], told_size=told_size)) for row in chosen])
+    return stack([Pair(0, "", None, measured(found[row], square=square)) for row in chosen])

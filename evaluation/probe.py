@@ -21,8 +21,9 @@ from tqdm import trange
 from evaluation.cartoon_world import labels_of
 from evaluation.features import as_tensor
 from evaluation.pictures import MEASURED_SIDE, Pixels, measured
-from story_model.dataset import Story, read_stories
+from story_model.dataset import read_stories
 from story_model.manifest import Manifest, StepResult, run_step
+from story_model.pixels import Square
 from story_model.schema import TrueEpisode, TrueWorld, read_truth
 from story_model.workspace import RunFolder
 
@@ -39,6 +40,8 @@ class ProbeConfig(BaseModel):
 
     steps: int
     seed: int
+    square: Square
+    """Of the told pictures that it is to read; it learns from keyframes made square likewise."""
 
 
 class Probe(nn.Module):
@@ -100,10 +103,8 @@ def _train(run: RunFolder, config: ProbeConfig, out_dir: Path) -> StepResult:
     if truth is None:
         raise ValueError(f"{run.videos_dir} holds no drawn series; its pictures' truth is not known")
     world, episodes = truth
-    pictures, labels = _examples(read_stories(run.dataset_dir, "train"), episodes, world, run.dataset_dir)
-    held_pictures, held_labels = _examples(
-        read_stories(run.dataset_dir, "validation"), episodes, world, run.dataset_dir
-    )
+    pictures, labels = _examples(run.dataset_dir, "train", episodes, world, config.square)
+    held_pictures, held_labels = _examples(run.dataset_dir, "validation", episodes, world, config.square)
     probe = fit(pictures, labels, world, steps=config.steps, seed=config.seed)
     save_file(probe.state_dict(), out_dir / WEIGHTS)
     who, where = probe.probabilities(held_pictures)
@@ -146,15 +147,16 @@ def _roughen(pictures: Tensor) -> Tensor:
 
 
 def _examples(
-    stories: Sequence[Story], episodes: Sequence[TrueEpisode], world: TrueWorld, dataset_dir: Path
+    dataset_dir: Path, split: str, episodes: Sequence[TrueEpisode], world: TrueWorld, square: Square
 ) -> tuple[Pixels, NDArray[np.int64]]:
-    """Collect the keyframes whose truth is known, with their numbers of character and place."""
+    """Collect a split's keyframes whose truth is known, with their numbers of character and place."""
+    stories = read_stories(dataset_dir, split)
     shots = labels_of(stories, episodes, dataset_dir / "meta" / "episodes.parquet")
     pictures, labels = [], []
     for story in stories:
         for image, shot in zip(story.images, shots[story.story_id], strict=True):
             if shot is not None and shot.character is not None and shot.place is not None:
-                pictures.append(measured(image, told_size=(MEASURED_SIDE, MEASURED_SIDE)))
+                pictures.append(measured(image, square=square))
                 labels.append((world.characters.index(shot.character), world.places.index(shot.place)))
     if not pictures:
         raise ValueError(f"no keyframe of {dataset_dir} lies in a drawn shot; dataset and truth do not belong together")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from story_model.config import CacheConfig, EvaluateConfig, RunConfig, Settings, read_config
+from story_model.config import CacheConfig, EvaluateConfig, RunConfig, Settings, Transform, read_config
 from story_model.manifest import Manifest, StepResult, read_manifest, run_step
 from story_model.workspace import Part, RunFolder
 
@@ -26,6 +26,9 @@ class EvaluationSettings(BaseModel):
 
     evaluate: EvaluateConfig
     cache: CacheConfig
+    picture_size: int
+    transform: Transform
+    """Told pictures' side, and how the dataset's become the same squares."""
     seed: int
     run: str
     judge_endpoint: str | None
@@ -52,6 +55,8 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
     decisive = EvaluationSettings(
         evaluate=config.evaluate,
         cache=config.tell.cache,
+        picture_size=config.model.detokenizer.picture_size,
+        transform=config.model.detokenizer.transform,
         seed=config.seed,
         run=run.name,
         judge_endpoint=settings.api_base_url if config.evaluate.judge.model else None,

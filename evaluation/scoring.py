@@ -27,6 +27,7 @@ from evaluation.scores import Ruler, Scores, Verdicts, compare, flatten, score_r
 from story_model.config import RunConfig, Settings
 from story_model.dataset import read_stories
 from story_model.manifest import StepResult, digest_of, write_atomically
+from story_model.pixels import detokenizer_square
 from story_model.schema import LearningRow, TrueWorld, read_truth
 from story_model.tracking import Tracker, child_run
 from story_model.workspace import RunFolder
@@ -71,7 +72,10 @@ def score_run(run: RunFolder, config: RunConfig, settings: Settings, out_dir: Pa
         rows = [row for name, tellings in systems.items() for row in _rows(tellings, verdicts.get(name))]
         pq.write_table(pa.Table.from_pylist(rows, schema=ITEMS), out_dir / "items.parquet")
         shown = systems.get(scores.headline or "") or next(iter(systems.values()))
-        _save_png(contact_sheet(shown, stories=config.evaluate.report_stories), out_dir / "contact_sheet.png")
+        sheet = contact_sheet(
+            shown, stories=config.evaluate.report_stories, transform=config.model.detokenizer.transform
+        )
+        _save_png(sheet, out_dir / "contact_sheet.png")
         curves = accuracy_curves(scores, config.evaluate.headline_policy)
         if curves is not None:
             write_atomically(out_dir / "curves.png", as_png(curves))
@@ -91,8 +95,9 @@ def score_run(run: RunFolder, config: RunConfig, settings: Settings, out_dir: Pa
 
 def _read_systems(run: RunFolder, config: RunConfig) -> dict[str, list[Telling]]:
     validation = read_stories(run.dataset_dir, "validation")
+    square = detokenizer_square(config.model.detokenizer)
     return {
-        f"{mode}-{policy}": read_tellings(run.told_dir(mode, policy), validation)
+        f"{mode}-{policy}": read_tellings(run.told_dir(mode, policy), validation, square)
         for mode in config.tell.modes
         for policy in config.tell.policies
     }
@@ -102,10 +107,12 @@ def _score(
     run: RunFolder, config: RunConfig, settings: Settings, systems: Systems
 ) -> tuple[Scores, dict[str, dict[str, list[Verdict]]]]:
     truth = read_truth(run.videos_dir)
+    square = detokenizer_square(config.model.detokenizer)
     probe_metrics, probe, world = None, None, None
     if truth is not None:
         world = truth[0]
-        probe_metrics = train_probe(run, ProbeConfig(steps=config.evaluate.probe_steps, seed=config.seed)).metrics
+        probe_config = ProbeConfig(steps=config.evaluate.probe_steps, seed=config.seed, square=square)
+        probe_metrics = train_probe(run, probe_config).metrics
         probe = load_probe(run.probe_dir, world)
     ruler = Ruler(RandomFeatures(), world, resamples=config.evaluate.bootstrap, seed=config.seed)
     verdicts = (
@@ -117,7 +124,7 @@ def _score(
     keyframes = sample_keyframes(
         run.dataset_dir,
         sum(len(telling.reference) for telling in any_system),
-        told_size=any_system[0].opening.image(1 << 16).size,
+        square=square,
         seed=config.seed,
     )
     true_pairs = [_as_told(telling) for telling in any_system]

@@ -23,7 +23,7 @@ from story_model.generate import Teller
 from story_model.manifest import read_manifest
 from story_model.painting import Painter
 from story_model.parts import load_image_encoder, load_tokenizer, tokenizer_path, weights_path
-from story_model.pixels import Square, decode_square, encoder_square, normalised, to_image
+from story_model.pixels import Square, decode_square, detokenizer_square, encoder_square, normalised, to_image
 from story_model.schema import ToldStory
 from story_model.tokens import train_tokenizer
 from story_model.workspace import RunFolder
@@ -97,8 +97,9 @@ def stories_of(run: RunFolder, system: str) -> list[ToldStory]:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_is_told_in_a_form_that_is_judged(told, system) -> None:
-    run, _ = told
-    tellings = read_tellings(run.told_dir(*system.rsplit("-", 1)), read_stories(run.dataset_dir, "validation"))
+    run, config = told
+    square = detokenizer_square(config.model.detokenizer)
+    tellings = read_tellings(run.told_dir(*system.rsplit("-", 1)), read_stories(run.dataset_dir, "validation"), square)
     assert [one.system for one in tellings] == [system] * 2
     assert [len(one.pictured) for one in tellings] == [5, 5]
 

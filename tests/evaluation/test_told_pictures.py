@@ -5,9 +5,13 @@ import pytest
 from fabricated_run import encoded, told_story
 from PIL import Image
 
-from evaluation.pictures import measured, read_tellings, stack
-from story_model.dataset import Story
+from evaluation.pictures import measured, read_tellings, sample_keyframes, stack
+from story_model.dataset import Story, read_stories
+from story_model.pixels import Square, decode_square, to_image
 from story_model.schema import Segment, ToldStory
+
+SQUASH = Square(64, "squash")
+CROP = Square(64, "crop", Image.Resampling.BICUBIC)
 
 
 def plain(colour, size=(64, 64)):
@@ -31,20 +35,20 @@ def write(folder, told):
 
 def test_a_told_picture_stands_beside_the_pair_of_its_index(tmp_path, validation):
     write(tmp_path / "v", story("00.png", "01.png", "02.png"))
-    (telling,) = read_tellings(tmp_path, validation)
+    (telling,) = read_tellings(tmp_path, validation, SQUASH)
     assert [pair.text for pair in telling.reference] == ["b", "c"]
     assert (stack(telling.reference)[0] == plain("green")).all()
 
 
 def test_a_story_may_be_told_longer_than_the_dataset_knows_it(tmp_path, validation):
     write(tmp_path / "v", story("00.png", "01.png", "02.png", "03.png"))
-    (telling,) = read_tellings(tmp_path, validation)
+    (telling,) = read_tellings(tmp_path, validation, SQUASH)
     assert (len(telling.told), len(telling.reference)) == (3, 2)
 
 
 def test_a_segment_without_a_picture_is_told_but_not_pictured(tmp_path, validation):
     write(tmp_path / "v", story("00.png", None, "02.png"))
-    (telling,) = read_tellings(tmp_path, validation)
+    (telling,) = read_tellings(tmp_path, validation, SQUASH)
     assert [pair.index for pair in telling.pictured] == [2]
 
 
@@ -54,7 +58,31 @@ def test_the_reference_loses_the_detail_that_the_told_size_cannot_hold():
     stripes[:, ::2] = 255
     source = encoded(Image.fromarray(stripes), "PNG")
     assert measured(source).std() > 100
-    assert measured(source, told_size=(8, 8)).std() < 10
+    assert measured(source, square=Square(8, "squash")).std() < 10
+
+
+def test_the_reference_is_cropped_where_told_pictures_are(tmp_path):
+    """The sides of a wide frame are red, its middle square blue; a told crop shows blue alone."""
+    frame = plain("red", (160, 90))
+    frame.paste("blue", (30, 0, 130, 90))
+    images = (encoded(frame, "PNG"),) * 2
+    write(tmp_path / "v", story("00.png", "01.png"))
+    wide = Story("v/0", "stories", "validation", "v", images, ("a", "b"), (0, 1), ("", ""))
+    (telling,) = read_tellings(tmp_path, [wide], CROP)
+    assert (stack(telling.reference)[0] == plain("blue")).all()
+
+
+def test_training_keyframes_are_cropped_where_told_pictures_are(make_run):
+    dataset = make_run(with_truth=False).run.dataset_dir
+    images = [image for story in read_stories(dataset, "train") for image in story.images]
+    crops = {to_image(decode_square(image, CROP).pixels).tobytes() for image in images}
+    assert {picture.tobytes() for picture in sample_keyframes(dataset, len(images), square=CROP, seed=0)} == crops
+
+
+def test_told_pictures_of_another_size_are_refused(tmp_path, validation):
+    write(tmp_path / "v", story("00.png", "01.png"))
+    with pytest.raises(ValueError, match="tell the stories again"):
+        read_tellings(tmp_path, validation, Square(32, "squash"))
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "..\\secret.png"])
@@ -62,32 +90,32 @@ def test_a_picture_outside_the_story_is_not_read(tmp_path, validation, name):
     plain("white").save(tmp_path / "secret.png")
     write(tmp_path / "told" / "v", story("00.png", name))
     with pytest.raises(ValueError, match="leaves"):
-        read_tellings(tmp_path / "told", validation)
+        read_tellings(tmp_path / "told", validation, SQUASH)
 
 
 def test_a_broken_picture_is_named(tmp_path, validation):
     write(tmp_path / "v", story("00.png", "01.png"))
     (tmp_path / "v" / "01.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"01\.png cannot be decoded"):
-        read_tellings(tmp_path, validation)
+        read_tellings(tmp_path, validation, SQUASH)
 
 
 def test_a_story_of_another_dataset_is_refused(tmp_path, validation):
     write(tmp_path / "v", story("00.png", "01.png", story_id="other"))
     with pytest.raises(ValueError, match="no validation story"):
-        read_tellings(tmp_path, validation)
+        read_tellings(tmp_path, validation, SQUASH)
 
 
 def test_a_gap_in_the_numbering_is_refused(tmp_path, validation):
     told = story("00.png", "01.png", "02.png")
     write(tmp_path / "v", told.model_copy(update={"segments": [told.segments[0], told.segments[2]]}))
     with pytest.raises(ValueError, match="numbered"):
-        read_tellings(tmp_path, validation)
+        read_tellings(tmp_path, validation, SQUASH)
 
 
 def test_pictures_are_never_scaled_up_for_showing(tmp_path, validation):
     write(tmp_path / "v", story("00.png", "01.png"))
-    (telling,) = read_tellings(tmp_path, validation)
+    (telling,) = read_tellings(tmp_path, validation, SQUASH)
     assert telling.told[0].image(512).size == (64, 64)
 
 
