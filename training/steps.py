@@ -45,7 +45,7 @@ class _Recipe:
 
 RECIPES: dict[Part, _Recipe] = {
     "tokenizer": _Recipe("training.tokenizer", 1, ()),
-    "image_encoder": _Recipe("training.image_encoder", 1, (), lambda config: config.train.image_encoder),
+    "image_encoder": _Recipe("training.image_encoder", 2, (), lambda config: config.train.image_encoder),
     "autoencoder": _Recipe("training.autoencoder", 1, ()),
     "language_model": _Recipe("training.language_model", 1, ("tokenizer",), lambda config: config.train.language_model),
     "stage1": _Recipe(
