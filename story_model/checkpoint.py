@@ -94,7 +94,10 @@ def write_tensors(path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable
     missing = set(infos)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file, tqdm(total=layout.size, unit="B", unit_scale=True, desc=path.parent.name) as bar:
+        with (
+            temporary.open("wb") as file,
+            tqdm(total=layout.size, unit="B", unit_scale=True, desc=path.parent.name) as bar,
+        ):
             file.write(layout.header)
             for name, tensor in tensors:
                 values = tensor.to(infos[name].dtype).contiguous().reshape(-1).view(torch.uint8)

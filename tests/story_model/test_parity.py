@@ -1,22 +1,29 @@
-"""Our networks against the published ones: same weights and inputs, same outputs, losses and gradients.
+"""Ours against the published system: same weights and inputs, same outputs, losses, gradients, samples and stories.
 
-`STORY_PARITY_DIR` names a folder of other fixtures of the same form.
+`STORY_PARITY_DIR` names a folder of other fixtures of the same form; every size is read from there.
 """
 
+import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from diffusers import UNet2DConditionModel
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from story_model.detokenizer import Detokenizer, PerceiverResampler
+from story_model.config import DetokenizerConfig
+from story_model.detokenizer import Detokenizer, PerceiverResampler, train_adaptation_only
+from story_model.generate import Opening, Teller
 from story_model.image_encoder import ImageEncoder
-from story_model.mllm import Mllm, add_lora
+from story_model.mllm import Mllm, add_lora, trainable
+from story_model.pixels import decode_square, detokenizer_square
 from story_model.resampler import Resampler
+from story_model.tokens import IGNORED, load_tokenizer, training_sample
 
 PARITY_DIR = Path(os.environ.get("STORY_PARITY_DIR", Path(__file__).parents[1] / "data" / "parity"))
 TOLERANCE = 1e-5
@@ -102,9 +109,7 @@ def test_the_language_model_and_its_gradients_are_the_reference() -> None:
     llama = LlamaForCausalLM(LlamaConfig(**fixture.config["llama"]))
     lora = fixture.config["lora"]
     llm = add_lora(llama, rank=lora["r"], alpha=lora["lora_alpha"], dropout=lora["lora_dropout"])
-    width, heads = fixture.config["llama"]["hidden_size"], 4
-    resamplers = {side: Resampler(fixture.config[side]["grid_size"], width, heads) for side in SIDES}
-    module = Mllm(llm, **resamplers)
+    module = Mllm(llm, **resamplers_of(fixture.config))
     fixture.load(module)
     module.eval()
     given = fixture.group("in")
@@ -125,7 +130,79 @@ def test_the_language_model_and_its_gradients_are_the_reference() -> None:
     assert_gradients_equal(module, fixture)
 
 
-SIDES = ("input_resampler", "output_resampler")
+def test_stage_2_trains_what_the_published_one_trains() -> None:
+    fixture = Fixture("mllm")
+    lora = fixture.config["lora"]
+    llama = LlamaForCausalLM(LlamaConfig(**fixture.config["llama"]))
+    llm = add_lora(llama, rank=lora["r"], alpha=lora["lora_alpha"], dropout=lora["lora_dropout"])
+    module = Mllm(llm, **resamplers_of(fixture.config))
+    assert sorted(name for name, _ in trainable(module)) == sorted(fixture.config["trainable"])
+
+
+def test_stage_3_trains_what_the_published_one_trains() -> None:
+    fixture = Fixture("sdxl_adapter")
+    unet = UNet2DConditionModel(**fixture.config["unet"])
+    module = Detokenizer(unet, PerceiverResampler(**fixture.config["resampler"]))
+    train_adaptation_only(module)
+    found = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    assert sorted(found) == sorted(fixture.config["trainable"])
+
+
+def test_training_samples_are_the_published_ones() -> None:
+    golden = samples()
+    tokenizer = load_tokenizer(PARITY_DIR / "tokenizer" / "tokenizer.json", golden["image_tokens"])
+    for case in golden["cases"]:
+        num_pictures = sum(case["embeds_cmp_mask"]) + sum(case["embeds_gen_mask"])
+        sample = training_sample(tokenizer, golden["captions"], num_pictures - 1)
+        length = len(sample.input_ids)
+        assert sample.input_ids == case["input_ids"][:length]
+        assert sample.labels == case["labels"][:length]
+        assert sample.context_positions == [bool(flag) for flag in case["ids_cmp_mask"][:length]]
+        assert sample.target_positions == [bool(flag) for flag in case["ids_gen_mask"][:length]]
+        assert set(case["labels"][length:]) <= {IGNORED}
+    assert golden["cases"]
+
+
+def test_size_ids_are_the_published_ones_with_their_exchanged_offsets_put_right() -> None:
+    golden = samples()
+    picture = io.BytesIO()
+    Image.new("RGB", tuple(golden["image_size"])).save(picture, "PNG")
+    square = detokenizer_square(DetokenizerConfig(picture_size=golden["sd_image_size"], transform="crop"))
+    for case in golden["cases"]:
+        # The published crop hands out (height, width) and is unpacked as (width, height), so that left is computed
+        # from the height: the fixture says that a wide picture was cut at the top. SD-XL wants top, then left.
+        height, width, left, top, *target = case["time_ids"]
+        assert decode_square(picture.getvalue(), square).size_ids == (height, width, top, left, *target)
+    assert golden["cases"]
+
+
+def test_segments_are_told_as_by_the_published_system() -> None:
+    fixture = Fixture("telling")
+    sizes = fixture.config
+    tokenizer = load_tokenizer(PARITY_DIR / "telling_tokenizer" / "tokenizer.json", sizes["image_tokens"])
+    mllm = Mllm(LlamaForCausalLM(LlamaConfig(**sizes["llama"])), **resamplers_of(sizes)).eval()
+    fixture.load(mllm)
+    teller = Teller(mllm, tokenizer, separator="", max_text_tokens=500)
+    opening = Opening("", sizes["caption"], fixture.tensors["in.opening_features"][0])
+    told = list(teller.tell(opening, [None] * sizes["segments"]))
+    numbers = range(sizes["segments"])
+    ids = [fixture.tensors[f"out.segment_ids.{number}"].tolist() for number in numbers]
+    assert [pair.text_ids + tokenizer.picture for pair in told] == ids
+    assert [pair.text for pair in told] == sizes["texts"]
+    for number in numbers:
+        assert_equal(told[number].features, fixture.tensors[f"out.features.{number}"][0])
+
+
+def resamplers_of(config: dict[str, Any]) -> dict[str, Resampler]:
+    width = config["llama"]["hidden_size"]
+    heads = config.get("num_heads", config["llama"]["num_attention_heads"])
+    sides = ("input_resampler", "output_resampler")
+    return {side: Resampler(config[side]["grid_size"], width, config[side].get("num_heads", heads)) for side in sides}
+
+
+def samples() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((PARITY_DIR / "stage2_samples.json").read_text())
+    return found
 
 
 if not PARITY_DIR.is_dir():
