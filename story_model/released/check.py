@@ -112,7 +112,7 @@ def _row(network: Network, config: ModelConfig, surveyed: _Survey, variant: Vari
             broken = damaged_at(surveyed.entries, place, surveyed.folder)
             if broken is not None:
                 return Row("wrong", kind, _short(broken.path, surveyed.folder), broken.problem or "", broken), None
-            return Row("missing", kind, place.path, f"put {place.source}'s there"), None
+            return Row("missing", kind, place.path, f"download it from {place.source}"), None
     except ValueError as error:
         return Row("wrong", kind, "", str(error)), None
     path, shapes = _short(entry.path, surveyed.folder), network.shapes(config)
@@ -166,7 +166,7 @@ def _tokenizer(folder: Path, config: MllmConfig) -> tuple[Row, Path | None]:
         return Row("ok", "tokenizer", _short(candidate, folder), note), candidate
     if home.is_dir():
         return Row("wrong", "tokenizer", TOKENIZER_PLACE.path, problems[0]), None
-    return Row("missing", "tokenizer", TOKENIZER_PLACE.path, f"put {TOKENIZER_PLACE.source}'s there"), None
+    return Row("missing", "tokenizer", TOKENIZER_PLACE.path, f"download it from {TOKENIZER_PLACE.source}"), None
 
 
 def _other(entry: Entry, folder: Path) -> Row:

@@ -26,7 +26,7 @@ class Place:
 
 
 PLACES = (
-    Place("image encoder", "TencentARC/SEED-Story, or Qwen/Qwen-VL-Chat", "visual_tokenizer/qwen_vit_G.pt"),
+    Place("image encoder", "TencentARC/SEED-Story or Qwen/Qwen-VL-Chat", "visual_tokenizer/qwen_vit_G.pt"),
     Place("MLLM", "TencentARC/SEED-Story", "seed_story/george_sft/pytorch_model.bin"),
     Place(
         "de-tokenizer",
