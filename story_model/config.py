@@ -362,6 +362,7 @@ class TrainConfig(Section):
 
 Policy = Literal["dense", "window", "attention_sink", "multimodal_sink"]
 Mode = Literal["free", "captions_given"]
+Schedule = Literal["euler", "dpmpp_2m", "unipc"]
 
 
 class CacheConfig(Section):
@@ -382,11 +383,16 @@ class CacheConfig(Section):
 class SamplerConfig(Section):
     """How features become a picture."""
 
-    steps: int = Field(50, ge=1)
+    schedule: Schedule = "euler"
+    """How steps follow one another: Euler's method as published, or a second-order one that needs fewer of them."""
+    steps: int = Field(50, ge=1, le=999)
+    """Of the network's 1,000 levels of noise, how many are visited."""
     guidance: float = Field(7.5, ge=0)
     """Classifier-free guidance; 1 runs the conditional branch alone."""
     batch_size: int = Field(32, ge=1)
     """Pictures drawn at once, over segments and stories."""
+    aspect: Literal["square", "source"] = "square"
+    """`source` also writes each picture stretched to the shape of its story's opening; measured are the squares."""
 
 
 class TellConfig(Section):

@@ -1,16 +1,18 @@
-"""The painter: image features -> pictures, by SD-XL's Euler sampler with classifier-free guidance.
+"""The painter: image features -> pictures, by SD-XL's Euler sampler or a faster one, with classifier-free guidance.
 
 Pictures of any stories are painted together in batches. Each starts from noise of its own seed, so that what it shows
-does not depend on what else is in the batch. The condition of a picture is computed once, not once a step; that of "no
-picture" (the features of an all-zero input, as in SEED-Story) once a painter. Letters: N pictures in all, B of a batch,
-F features of a picture, D width, C latent channels, H and W sides.
+does not depend on what else is in the batch. The condition of a picture, and what the UNet's cross-attention makes of
+it, is computed once, not once a step; that of "no picture" (the features of an all-zero input, as in SEED-Story) once a
+painter. Letters: N pictures in all, B of a batch, F features of a picture, D width, C latent channels, H and W sides.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
 
 from story_model.autoencoder import Autoencoder
 from story_model.build import build_sampler
@@ -23,7 +25,7 @@ Condition = tuple[Tensor, Tensor]
 
 
 class Painter:
-    """Paints pictures from features."""
+    """Paints pictures from features; one at a time uses its networks, so that a thread has a painter to itself."""
 
     def __init__(
         self,
@@ -34,13 +36,22 @@ class Painter:
         config: DetokenizerConfig,
         sampler: SamplerConfig,
     ) -> None:
-        """Take the networks, all on one device, and how to sample."""
+        """Take the networks, all on one device, and how to sample.
+
+        Raises:
+            ValueError: pictures shall have their source's shape, but the de-tokenizer learnt from cropped ones.
+        """
+        if sampler.aspect == "source" and config.transform == "crop":
+            raise ValueError(
+                "tell.sampler.aspect is source, but model.detokenizer.transform is crop: the sides were cut off and no "
+                "resizing brings them back; set tell.sampler.aspect=square"
+            )
         self.detokenizer = detokenizer
         self.autoencoder = autoencoder
         self.encoder = encoder
         self.picture_size = config.picture_size
         self.settings = sampler
-        self._sampler = build_sampler(config)
+        self._sampler = build_sampler(config, sampler.schedule)
 
     def paint(self, features_NFD: Tensor, seeds: Sequence[int]) -> Iterator[Tensor]:
         """Paint a picture for each set of features and seed; yields batches (B, 3, H, W) in [-1, 1] on the CPU."""
@@ -56,9 +67,10 @@ class Painter:
         sampler = self._sampler
         sampler.set_timesteps(self.settings.steps, device=device)
         latents = self._noise(seeds).to(device, dtype) * sampler.init_noise_sigma
-        for timestep in sampler.timesteps:
-            answer = self._denoise(sampler.scale_model_input(latents, timestep), timestep, condition)
-            latents = sampler.step(answer, timestep, latents).prev_sample
+        with projected_once(self.detokenizer.unet):
+            for timestep in sampler.timesteps:
+                answer = self._denoise(sampler.scale_model_input(latents, timestep), timestep, condition)
+                latents = sampler.step(answer, timestep, latents).prev_sample
         return self.autoencoder.decode(latents).float().cpu()
 
     @property
@@ -99,3 +111,30 @@ class Painter:
         side = self.picture_size // self.autoencoder.factor
         shape = (self.detokenizer.unet.config.in_channels, side, side)
         return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+@contextmanager
+def projected_once(unet: UNet2DConditionModel) -> Iterator[None]:
+    """Let cross-attention project one and the same prompt to keys and values only once; weights stay as they are."""
+    crossed = [module for name, module in unet.named_modules() if name.endswith(".attn2")]
+    for attention in crossed:
+        attention.to_k, attention.to_v = _Remembered(attention.to_k), _Remembered(attention.to_v)
+    try:
+        yield
+    finally:
+        for attention in crossed:
+            attention.to_k, attention.to_v = attention.to_k.projection, attention.to_v.projection
+
+
+class _Remembered(nn.Module):
+    """A projection that knows its latest input, by identity, and what came of it."""
+
+    def __init__(self, projection: nn.Module) -> None:
+        super().__init__()
+        self.projection = projection
+        self.given: Tensor | None = None
+
+    def forward(self, given: Tensor) -> Tensor:
+        if given is not self.given:
+            self.given, self.found = given, self.projection(given)
+        return self.found
