@@ -34,8 +34,10 @@ from story_model.pixels import (
     detokenizer_square,
     encoder_square,
     normalised,
+    size_of,
     to_image,
     unsigned,
+    unsquashed,
 )
 from story_model.schema import Segment, ToldStory
 from story_model.seeds import seed_of
@@ -155,8 +157,8 @@ class Storyteller:
                 if not all(path.is_file() for path in paths):
                     features = torch.stack([one.features[place] for one, place in batch])
                     seeds = [self._picture_seed(one, place) for one, place in batch]
-                    for path, picture in zip(paths, self._paint(features, seeds), strict=True):
-                        _save_png(picture, path)
+                    for (one, _), path, picture in zip(batch, paths, self._paint(features, seeds), strict=True):
+                        self._show(picture, path, one.start.story)
                 bar.update(len(batch))
 
     def _paint(self, features: Tensor, seeds: list[int]) -> Tensor:
@@ -168,6 +170,15 @@ class Storyteller:
             self._painted[key] = unsigned(self.painter.paint_batch(features, seeds))
         return self._painted[key]
 
+    def _show(self, square: Tensor, path: Path, story: Story) -> None:
+        """Write a picture, which is measured as a square; for the eye in its source's shape too, where asked to.
+
+        The square comes last: where it is on disk, the picture is not painted again.
+        """
+        if self.config.tell.sampler.aspect == "source":
+            _save_png(unsquashed(square, size_of(story.images[0])), path.with_name(f"{path.stem}-stretched.png"))
+        _save_png(square, path)
+
     def _picture_seed(self, one: Told, place: int) -> int:
         """Give equal noise to the same place of a story in every system."""
         return seed_of(self.config.seed, one.start.story.story_id, one.pairs[place].index, "picture")
@@ -176,7 +187,7 @@ class Storyteller:
         """Add the opening and the text to a story's pictures."""
         story = one.start.story
         square = detokenizer_square(self.config.model.detokenizer)
-        _save_png(decode_square(story.images[0], square).pixels, folder / "00.png")
+        self._show(decode_square(story.images[0], square).pixels, folder / "00.png", story)
         told = [
             Segment(
                 index=pair.index,

@@ -85,6 +85,18 @@ def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     return int(side * width / height), side
 
 
+def size_of(picture: bytes) -> tuple[int, int]:
+    """Read an encoded picture's width and height."""
+    with Image.open(io.BytesIO(picture), formats=_FORMATS) as image:
+        return image.size
+
+
+def unsquashed(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Stretch a square to the shape of pictures (width, height) that were squashed to it; no side becomes shorter."""
+    shape = scaled_size(size, pixels.shape[-1])
+    return _to_pixels(to_image(pixels).resize(shape, Image.Resampling.LANCZOS))
+
+
 def middle(length: int, side: int) -> int:
     """Give where the middle `side` of `length` pixels begins; a half goes to the even number."""
     return round((length - side) / 2)

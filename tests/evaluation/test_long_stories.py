@@ -1,5 +1,6 @@
 """The step that tells: each system once, readable by what judges it, equal after a kill."""
 
+import io
 import shutil
 import subprocess
 import sys
@@ -123,6 +124,19 @@ def test_an_opening_is_seen_by_the_encoder_s_square_and_shown_by_the_de_tokenize
     (path,) = run.told_dir("free", "dense").glob("*/00.png")
     with Image.open(path) as opening:
         assert opening.tobytes() == to_image(shown).tobytes() != to_image(seen).tobytes()
+
+
+def test_pictures_in_their_source_s_shape_are_written_beside_the_measured_squares(told, fresh) -> None:
+    run, config = fresh
+    tell_stories(run, override_config(config, ["tell.sampler.aspect=source"]))
+    with Image.open(io.BytesIO(read_stories(run.dataset_dir, "validation")[0].images[0])) as source:
+        shape = (int(32 * source.width / source.height), 32)
+    squares = {path.relative_to(told[0].root): path for path in told[0].told_dir("free", "dense").glob("*/??.png")}
+    assert len(squares) == 2 * 6
+    for name, square in squares.items():
+        assert (run.root / name).read_bytes() == square.read_bytes()
+        with Image.open(run.root / name.with_name(f"{name.stem}-stretched.png")) as stretched:
+            assert stretched.size == shape != (32, 32)
 
 
 def test_given_captions_are_the_dataset_s(told) -> None:
