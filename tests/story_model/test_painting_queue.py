@@ -136,6 +136,17 @@ def test_an_error_of_the_painter_reaches_the_teller_at_its_next_picture() -> Non
     assert [key for key, _ in studio.delivered] == ["picture 0", "picture 1"]
 
 
+def test_after_an_error_nothing_is_painted() -> None:
+    studio = Studio()
+    studio.may_paint.clear()
+    queue = PaintingQueue(failing_at([0, 1], studio), studio.deliver, batch_size=2, max_waiting=10)
+    put(queue, range(6))
+    studio.may_paint.set()
+    with pytest.raises(_Spilt):
+        queue.close()
+    assert studio.batches == [[0, 1]]
+
+
 def test_an_error_in_the_last_batch_is_raised_at_the_end() -> None:
     studio = Studio()
     with pytest.raises(_Spilt), PaintingQueue(failing_at([2], studio), studio.deliver, batch_size=2) as queue:
