@@ -14,6 +14,7 @@ more function in `POLICIES`.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from story_model.config import CacheConfig, Policy
 
@@ -40,6 +41,24 @@ def survivors(policy: Policy, pairs: Sequence[PairSpan], settings: CacheConfig) 
     return sorted({*POLICIES[policy](evicted, pairs, settings), *window})
 
 
+def most_tokens(
+    policy: Policy, opening: int, texts: Sequence[int], num_image_tokens: int, settings: CacheConfig
+) -> int:
+    """Count the most tokens that are held at once while a story is told.
+
+    That is where a picture is predicted: what survived, the previous picture where it was only now read, the text,
+    begin-of-image and the queries. `opening` counts the tokens before the opening picture's begin-of-image, `texts`
+    those of each told text with its separator.
+    """
+    pairs = [PairSpan(0, opening, opening + num_image_tokens + 1)]
+    most = 0
+    for text in texts:
+        most = max(most, len(survivors(policy, pairs, settings)) + text + 1 + num_image_tokens)
+        start = pairs[-1].end_of_image + 1
+        pairs.append(PairSpan(start, start + text, start + text + num_image_tokens + 1))
+    return most
+
+
 def _dense(evicted: Sequence[PairSpan], pairs: Sequence[PairSpan], settings: CacheConfig) -> Iterable[int]:
     return _tokens(evicted)
 
@@ -49,7 +68,7 @@ def _window(evicted: Sequence[PairSpan], pairs: Sequence[PairSpan], settings: Ca
 
 
 def _attention_sink(evicted: Sequence[PairSpan], pairs: Sequence[PairSpan], settings: CacheConfig) -> Iterable[int]:
-    return list(_tokens(pairs))[: settings.first_tokens]
+    return list(islice(_tokens(pairs), settings.first_tokens))
 
 
 def _multimodal_sink(evicted: Sequence[PairSpan], pairs: Sequence[PairSpan], settings: CacheConfig) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""The teller: continues a story pair by pair, text and picture, reading nothing twice.
+"""The teller: continues stories pair by pair, text and picture, several at a time, reading nothing twice.
 
 A pair costs the language model these forward passes over a cache that outlives it:
 
@@ -6,24 +6,32 @@ A pair costs the language model these forward passes over a cache that outlives 
     2. one pass a word, where the model writes the text itself, until it says begin-of-image
     3. begin-of-image with all of the picture's queries at once, whose hidden states become the picture's features
 
-Where the caption is given, 1 and 3 are a single pass. The queries' entries leave the cache at once: in what follows the
-picture stands as the input resampler shows it, as in training. Then the cache policy decides what is let go. Pictures
-are painted from the features elsewhere, and later: the story does not wait for them. Letters: S positions, F features
-of a picture, D width.
+Where the caption is given, 1 and 3 are a single pass. Stories that are told together share their passes; one whose text
+is finished waits outside of them for the pass of the pictures. The queries' entries leave the cache at once: in what
+follows the picture stands as the input resampler shows it, as in training. Then the cache policy decides what is let
+go. Pictures are painted from the features elsewhere, and later: the story does not wait for them. Letters: A stories,
+F features of a picture, D width.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from story_model.cache_policy import PairSpan, survivors
+from story_model.book import Book, Shelf
+from story_model.cache_policy import most_tokens, survivors
 from story_model.config import CacheConfig, Policy
 from story_model.kv_cache import Positions, StoryCache
 from story_model.mllm import Mllm, merged_llama
 from story_model.seeds import seed_of
 from story_model.tokens import SEPARATOR, StoryTokenizer
+
+log = logging.getLogger(__name__)
+
+StoryState = dict[str, Tensor]
+"""A story after some pair, as named tensors on the CPU that safetensors can hold."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,29 @@ class ToldPair:
     features: Tensor
     """Predicted features of the picture, (F, D)."""
     forwards: int
-    """Passes through the language model."""
+    """Passes through the language model that the story took part in."""
     prefilled: int
     """Tokens that were read: given words, the previous picture, begin-of-image, queries."""
     decoded: int
     """Tokens of text that the model wrote."""
     cache_tokens: int
     """Tokens in the cache after it."""
+    was_cut: bool = False
+    """The text reached its budget before the model began the picture."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A pair's text in the making."""
+
+    ids: list[int]
+    is_given: bool
+    generator: torch.Generator
+    was_cut: bool = False
 
 
 class Teller:
-    """Tells stories, one at a time, under one cache policy."""
+    """Tells stories under one cache policy."""
 
     def __init__(
         self,
@@ -89,56 +109,211 @@ class Teller:
 
     def tell(self, opening: Opening, captions: Sequence[str | None]) -> Iterator[ToldPair]:
         """Continue an opening by a pair for each caption; where one is none the model writes the text."""
-        book = _Book(self.mllm, self.tokenizer, self.positions)
-        book.say([self.tokenizer.begin_of_story, *self.tokenizer.encode(opening.caption)])
-        book.say([self.tokenizer.begin_of_image])
-        book.show(opening.features)
-        for index, caption in enumerate(captions, start=1):
-            yield self._tell_pair(book, index, caption, seed_of(self.seed, opening.story_id, index, "text"))
+        return (pair for _, pair in self.tell_together([opening], [captions]))
+
+    def tell_together(
+        self,
+        openings: Sequence[Opening],
+        captions: Sequence[Sequence[str | None]],
+        states: Mapping[int, StoryState] | None = None,
+    ) -> "Telling":
+        """Continue several openings, each by a pair for each of its captions; words are drawn as for each alone.
+
+        Stories that have a state, by their place in `openings`, go on after the last pair that it knows.
+        """
+        return Telling(self, openings, captions, states or {})
 
     @torch.inference_mode()
-    def _tell_pair(self, book: "_Book", index: int, caption: str | None, seed: int) -> ToldPair:
-        forwards, tokens_read = book.forwards, book.tokens_read
-        book.forget(survivors(self.policy, book.pairs, self.memory))
-        if caption is None:
-            book.say(self.tokenizer.encode(self.separator))
-            text_ids = self._write(book, seed)
-        else:
-            text_ids = self.tokenizer.encode(f"{self.separator}{caption}")
-            book.say(text_ids)
-        book.say([self.tokenizer.begin_of_image])
-        features_FD = book.imagine()
-        book.show(features_FD)
-        decoded = len(text_ids) if caption is None else 0
-        return ToldPair(
-            index=index,
-            text=self.tokenizer.decode(text_ids) if caption is None else caption,
-            text_ids=text_ids,
-            features=features_FD.float().cpu(),
-            forwards=book.forwards - forwards,
-            prefilled=book.tokens_read - tokens_read - decoded,
-            decoded=decoded,
-            cache_tokens=book.cache.num_slots,
+    def open_shelf(
+        self,
+        numbers: Sequence[int],
+        openings: Sequence[Opening],
+        captions: Sequence[Sequence[str | None]],
+        states: Mapping[int, StoryState],
+    ) -> Shelf:
+        """Put the numbered stories side by side, each at its opening or where its state left it."""
+        needs = [self._most_tokens(openings[number], captions[number]) for number in numbers]
+        are_texts_known = all(None not in captions[number] for number in numbers)
+        cache = StoryCache(
+            self.mllm.llama,
+            num_stories=len(numbers),
+            positions=self.positions,
+            capacity=max(needs) if are_texts_known else 0,
+            limit=max(needs),
         )
+        shelf = Shelf(self.mllm, self.tokenizer, cache, [Book(number, openings[number].story_id) for number in numbers])
+        for place, book in enumerate(shelf.books):
+            if book.number in states:
+                shelf.restore(place, states[book.number])
+            else:
+                shelf.say(book, self._beginning(openings[book.number]))
+                shelf.say(book, [self.tokenizer.begin_of_image])
+                shelf.show(book, openings[book.number].features)
+        return shelf
 
-    def _write(self, book: "_Book", seed: int) -> list[int]:
+    @torch.inference_mode()
+    def _tell_pair(self, shelf: Shelf, captions: Sequence[Sequence[str | None]]) -> list[tuple[int, ToldPair]]:
+        """Tell the next pair of every story on the shelf."""
+        shelf.cache.keep([survivors(self.policy, book.pairs, self.memory) for book in shelf.books])
+        shelf.mark()
+        before = {book.number: (book.forwards, book.tokens_read) for book in shelf.books}
+        texts = {}
+        for book in shelf.books:
+            caption = captions[book.number][len(book.pairs) - 1]
+            texts[book.number] = self._begin_text(shelf, book, caption)
+        texts |= self._write(shelf, {number: text for number, text in texts.items() if not text.is_given})
+        for book in shelf.books:
+            shelf.say(book, [self.tokenizer.begin_of_image])
+        features_AFD = shelf.imagine()
+        told = []
+        for place, book in enumerate(shelf.books):
+            index, text = len(book.pairs), texts[book.number]
+            caption = captions[book.number][index - 1]
+            shelf.show(book, features_AFD[place])
+            forwards, tokens_read = before[book.number]
+            decoded = 0 if text.is_given else len(text.ids)
+            pair = ToldPair(
+                index=index,
+                text=self.tokenizer.decode(text.ids) if caption is None else caption,
+                text_ids=text.ids,
+                features=features_AFD[place].float().cpu(),
+                forwards=book.forwards - forwards,
+                prefilled=book.tokens_read - tokens_read - decoded,
+                decoded=decoded,
+                cache_tokens=shelf.cache.num_slots[place],
+                was_cut=text.was_cut,
+            )
+            told.append((book.number, pair))
+        return sorted(told, key=lambda numbered: numbered[0])
+
+    def _begin_text(self, shelf: Shelf, book: Book, caption: str | None) -> _Text:
+        """Say what is known of the next text: the separator, and the caption where it is given."""
+        ids = self.tokenizer.encode(f"{self.separator}{caption or ''}")
+        shelf.say(book, ids)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, book.story_id, len(book.pairs), "text"))
+        return _Text([] if caption is None else ids, caption is not None, generator)
+
+    def _write(self, shelf: Shelf, texts: dict[int, _Text]) -> dict[int, _Text]:
         """Let the model write until it begins a picture or the text is as long as it may be."""
-        generator = torch.Generator().manual_seed(seed)
-        ids: list[int] = []
-        while len(ids) < self.max_text_tokens:
-            token = self._choose(book.read()[-1], generator)
-            if token == self.tokenizer.begin_of_image:
-                break
-            ids.append(token)
-            book.say([token])
-        return ids
+        written: dict[int, _Text] = {}
+        while len(written) < len(texts):
+            writing = _bring_to_front(shelf, texts.keys() - written.keys())
+            tokens = self._choose(shelf.read(writing)[:, 0], [texts[book.number] for book in shelf.books[:writing]])
+            for book, token in zip(shelf.books[:writing], tokens, strict=True):
+                text = texts[book.number]
+                if token == self.tokenizer.begin_of_image:
+                    written[book.number] = text
+                    continue
+                text.ids.append(token)
+                shelf.say(book, [token])
+                if len(text.ids) >= self.max_text_tokens:
+                    written[book.number] = _Text(text.ids, text.is_given, text.generator, was_cut=True)
+        return written
 
-    def _choose(self, hidden_D: Tensor, generator: torch.Generator) -> int:
-        logits = self.mllm.llama.lm_head(hidden_D).float().cpu()
-        logits[self._never_in_text] = -torch.inf
+    def _choose(self, hidden_AD: Tensor, texts: Sequence[_Text]) -> list[int]:
+        logits = self.mllm.llama.lm_head(hidden_AD).float()
+        logits[:, self._never_in_text] = -torch.inf
         if self.temperature == 0:
-            return int(logits.argmax())
-        return int(torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=generator))
+            return [int(token) for token in logits.argmax(-1).tolist()]
+        chances = (logits.cpu() / self.temperature).softmax(-1)
+        draws = zip(chances, texts, strict=True)
+        return [int(torch.multinomial(chance, 1, generator=text.generator)) for chance, text in draws]
+
+    def _most_tokens(self, opening: Opening, captions: Sequence[str | None]) -> int:
+        """Count the slots that a story may need; a text that is not known yet is taken to be as long as it may be."""
+        separator = len(self.tokenizer.encode(self.separator)) + self.max_text_tokens
+        texts = [
+            separator if caption is None else len(self.tokenizer.encode(f"{self.separator}{caption}"))
+            for caption in captions
+        ]
+        num_image_tokens = self.tokenizer.num_image_tokens
+        return most_tokens(self.policy, len(self._beginning(opening)), texts, num_image_tokens, self.memory)
+
+    def _beginning(self, opening: Opening) -> list[int]:
+        return [self.tokenizer.begin_of_story, *self.tokenizer.encode(opening.caption)]
+
+
+class Telling(Iterator[tuple[int, ToldPair]]):
+    """Stories being told together: yields each told pair with its story's place among the openings."""
+
+    def __init__(
+        self,
+        teller: Teller,
+        openings: Sequence[Opening],
+        captions: Sequence[Sequence[str | None]],
+        states: Mapping[int, StoryState],
+    ) -> None:
+        """Take what to tell; nothing is read before the first pair is asked for."""
+        if len(openings) != len(captions):
+            raise ValueError(f"{len(openings)} openings and captions of {len(captions)} stories; give one list each")
+        self.forwards = 0
+        """Passes through the language model so far, each shared by all stories that took part."""
+        self._teller = teller
+        self._openings = openings
+        self._captions = captions
+        self._states = dict(states)
+        self._shelf: Shelf | None = None
+        self._pairs = self._tell([number for number, given in enumerate(captions) if given])
+
+    def __next__(self) -> tuple[int, ToldPair]:
+        """Hand out the next pair."""
+        return next(self._pairs)
+
+    def state(self, number: int) -> StoryState:
+        """Hand out a story after the pair that was yielded last of it, before the next pair is asked for.
+
+        Raises:
+            ValueError: it is not being told now.
+        """
+        for place, book in enumerate(self._shelf.books if self._shelf else []):
+            if book.number == number:
+                assert self._shelf is not None
+                return self._shelf.state(place)
+        raise ValueError(f"story {number} of this telling is not in hand; take its state when one of its pairs comes")
+
+    def _tell(self, numbers: list[int]) -> Iterator[tuple[int, ToldPair]]:
+        """Tell a group of stories to their ends; where the memory does not suffice, its halves one after the other."""
+        shelf = self._shelf = self._teller.open_shelf(numbers, self._openings, self._captions, self._states)
+        self._remove_finished(shelf)
+        while shelf.books:
+            told = self._next_pairs(shelf)
+            if told is None:
+                left = sorted(book.number for book in shelf.books)
+                self._states |= {book.number: shelf.state(place) for place, book in enumerate(shelf.books)}
+                del shelf
+                self._shelf = None
+                log.warning("out of memory with %d stories at once; going on with half as many", len(left))
+                yield from self._tell(left[: len(left) // 2])
+                yield from self._tell(left[len(left) // 2 :])
+                return
+            yield from told
+            self._remove_finished(shelf)
+
+    def _next_pairs(self, shelf: Shelf) -> list[tuple[int, ToldPair]] | None:
+        """Tell a pair of each, or none if the memory does not suffice for so many stories."""
+        before = shelf.forwards
+        try:
+            return self._teller._tell_pair(shelf, self._captions)
+        except torch.OutOfMemoryError:
+            if len(shelf.books) == 1:
+                raise
+            shelf.back_to_mark()
+            return None
+        finally:
+            self.forwards += shelf.forwards - before
+
+    def _remove_finished(self, shelf: Shelf) -> None:
+        finished = {book.number for book in shelf.books if len(book.pairs) > len(self._captions[book.number])}
+        shelf.remove(finished)
+
+
+def _bring_to_front(shelf: Shelf, numbers: set[int]) -> int:
+    """Have the numbered stories stand first, so that a pass over them costs nothing for the others; how many."""
+    for place in range(len(numbers)):
+        if shelf.books[place].number not in numbers:
+            others = range(len(numbers), len(shelf.books))
+            shelf.swap(place, next(other for other in others if shelf.books[other].number in numbers))
+    return len(numbers)
 
 
 def _marks(tokenizer: StoryTokenizer, separator: str) -> list[int]:
@@ -146,63 +321,6 @@ def _marks(tokenizer: StoryTokenizer, separator: str) -> list[int]:
     ends = [tokenizer.begin_of_story, tokenizer.end_of_story, tokenizer.pad, tokenizer.end_of_image]
     separator_ids = tokenizer.encode(separator)
     return [*ends, *tokenizer.image_ids, *(separator_ids if len(separator_ids) == 1 else [])]
-
-
-class _Book:
-    """A story as the language model has read it so far: what was said, and what of it waits for the next pass."""
-
-    def __init__(self, mllm: Mllm, tokenizer: StoryTokenizer, positions: Positions) -> None:
-        self.mllm = mllm
-        self.tokenizer = tokenizer
-        self.cache = StoryCache(mllm.llama, positions=positions)
-        self.pairs: list[PairSpan] = []
-        self.forwards = 0
-        self.tokens_read = 0
-        self._waiting: list[Tensor] = []
-        self._num_said = 0
-        self._pair_start = 0
-
-    def say(self, ids: list[int]) -> None:
-        """Append tokens."""
-        self._append(self._embed(ids))
-
-    @torch.inference_mode()
-    def show(self, features_FD: Tensor) -> None:
-        """Append a picture and its end after begin-of-image, which completes the pair."""
-        begin_of_image = self._num_said - 1
-        weight = self.mllm.llama.lm_head.weight
-        self._append(self.mllm.input_resampler(features_FD[None].to(weight))[0])
-        self.say([self.tokenizer.end_of_image])
-        self.pairs.append(PairSpan(self._pair_start, begin_of_image, self._num_said - 1))
-        self._pair_start = self._num_said
-
-    def read(self) -> Tensor:
-        """Pass all that waits through the model; hidden states over it (S, D), after the final norm."""
-        embeds_SD = torch.cat(self._waiting)
-        self._waiting = []
-        self.forwards += 1
-        self.tokens_read += len(embeds_SD)
-        out = self.mllm.llama.model(inputs_embeds=embeds_SD[None], past_key_values=self.cache, use_cache=True)
-        return out.last_hidden_state[0]
-
-    def imagine(self) -> Tensor:
-        """Predict the features (F, D) of the picture that begins here; the queries leave no trace."""
-        queries = self.tokenizer.image_ids
-        self._waiting.append(self._embed(queries))
-        hidden_SD = self.read()
-        self.cache.drop_last(len(queries))
-        return self.mllm.predict_features(hidden_SD[-len(queries) :])[0]
-
-    def forget(self, kept: list[int]) -> None:
-        """Let go of what was read and is not to be kept."""
-        self.cache.keep(kept)
-
-    def _append(self, embeds_SD: Tensor) -> None:
-        self._waiting.append(embeds_SD)
-        self._num_said += len(embeds_SD)
-
-    def _embed(self, ids: list[int]) -> Tensor:
-        return self.mllm.embed(torch.tensor(ids, device=self.mllm.llama.device, dtype=torch.long))
 
 
 def merged(mllm: Mllm) -> Mllm:

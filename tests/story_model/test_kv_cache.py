@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from story_model.checkpoint import load_tensors, save_tensors
 from story_model.kv_cache import StoryCache
 
 SAID, FOLLOWING = 40, 10
@@ -33,14 +35,20 @@ def ids() -> Tensor:
 
 
 def read(model: LlamaForCausalLM, cache: StoryCache, ids: Tensor, chunk: int | None = None) -> Tensor:
-    chunks = ids.split(chunk or ids.shape[1], dim=1)
-    return torch.cat([model(input_ids=part, past_key_values=cache, use_cache=True).logits for part in chunks], 1)
+    """Read the next tokens of each story; logits over them."""
+    parts = ids.split(chunk or ids.shape[1], dim=1)
+    return torch.cat([read_ragged(model, cache, list(part)) for part in parts], 1)
+
+
+def read_ragged(model: LlamaForCausalLM, cache: StoryCache, ids: list[Tensor]) -> Tensor:
+    embeds = pad_sequence([model.get_input_embeddings()(its) for its in ids], batch_first=True, padding_value=7.0)
+    return model.lm_head(cache.read(embeds, [len(its) for its in ids]))
 
 
 def after_eviction(model: LlamaForCausalLM, ids: Tensor, positions, kept=KEPT) -> StoryCache:
     cache = StoryCache(model, positions=positions)
     read(model, cache, ids[:, :SAID])
-    cache.keep(kept)
+    cache.keep([kept])
     return cache
 
 
@@ -68,8 +76,8 @@ def test_evicting_little_by_little_is_evicting_at_once(ids) -> None:
     cache = StoryCache(model)
     read(model, cache, ids[:, :SAID])
     for limit in range(0, SAID, 4):
-        cache.keep([token for token in range(SAID) if token in KEPT or token > limit])
-    cache.keep(KEPT)
+        cache.keep([[token for token in range(SAID) if token in KEPT or token > limit]])
+    cache.keep([KEPT])
     at_once = read(model, after_eviction(model, ids, "slots"), ids[:, SAID:])
     torch.testing.assert_close(read(model, cache, ids[:, SAID:]), at_once, **TOLERANCE)
 
@@ -88,7 +96,7 @@ def test_what_is_taken_back_leaves_no_trace(ids, positions) -> None:
     plain = read(model, after_eviction(model, ids, positions), ids[:, SAID:])
     cache = after_eviction(model, ids, positions)
     read(model, cache, ids[:, :7])
-    cache.drop_last(7)
+    cache.drop_last([7])
     torch.testing.assert_close(read(model, cache, ids[:, SAID:]), plain, **TOLERANCE)
 
 
@@ -105,12 +113,129 @@ def test_tokens_keep_their_numbers(ids, positions) -> None:
     model = llama(layers=1)
     cache = after_eviction(model, ids, positions, kept=[0, 5, 6, 38])
     read(model, cache, ids[:, SAID:])
-    cache.drop_last(8)
-    cache.keep([0, 6, 40])
+    cache.drop_last([8])
+    cache.keep([[0, 6, 40]])
     read(model, cache, ids[:, :2])
-    assert cache.tokens == [0, 6, 40, 42, 43]
+    assert cache.tokens == [[0, 6, 40, 42, 43]]
 
 
-def test_memory_shrinks_with_the_tokens(ids) -> None:
-    cache = after_eviction(llama(layers=2), ids, "slots")
-    assert {layer.keys.shape[2] for layer in cache.layers} == {cache.num_slots} == {len(KEPT)}
+def test_room_is_what_was_asked_for_and_holds_through_evictions(ids) -> None:
+    model = llama(layers=2)
+    cache = StoryCache(model, num_stories=3, capacity=SAID)
+    slot_bytes = 2 * 2 * 2 * 16 * 4  # keys and values, layers, heads, head width, float32
+    assert cache.num_bytes == 3 * SAID * slot_bytes
+    for _ in range(20):
+        read(model, cache, ids[:, : SAID - cache.num_slots[0]].expand(3, -1))
+        cache.keep([tokens[:4] + tokens[-6:] for tokens in cache.tokens])
+    assert cache.num_bytes == 3 * SAID * slot_bytes
+
+
+@pytest.mark.parametrize(("limit", "capacities"), [(None, {64, 128, 256}), (150, {64, 128, 152}), (100, {64, 104})])
+def test_room_doubles_when_it_is_needed_but_not_beyond_a_limit_that_suffices(limit, capacities) -> None:
+    model = llama(layers=1)
+    cache = StoryCache(model, limit=limit)
+    seen = set()
+    for _ in range(limit or 150):
+        read(model, cache, torch.tensor([[5]]))
+        seen.add(cache.capacity)
+    assert seen == capacities
+
+
+def test_growing_changes_nothing(ids) -> None:
+    model = llama(layers=2)
+    small, large = StoryCache(model), StoryCache(model, capacity=1000)
+    long = ids.repeat(1, 4)
+    assert torch.equal(read(model, small, long, chunk=13), read(model, large, long, chunk=13))
+
+
+LENGTHS = [SAID, 9, 23]
+
+
+def three(model: LlamaForCausalLM, ids: Tensor, positions) -> StoryCache:
+    """Three stories of different lengths, each having let go of something else."""
+    cache = StoryCache(model, num_stories=3, positions=positions)
+    read_ragged(model, cache, [ids[0, start : start + length] for start, length in enumerate(LENGTHS)])
+    cache.keep([KEPT, [0, 1, 5, 6, 7, 8], range(23)])
+    return cache
+
+
+def alone(model: LlamaForCausalLM, ids: Tensor, positions, story: int) -> StoryCache:
+    cache = StoryCache(model, positions=positions)
+    read(model, cache, ids[:, story : story + LENGTHS[story]])
+    cache.keep([[KEPT, [0, 1, 5, 6, 7, 8], range(23)][story]])
+    return cache
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("positions", ["slots", "absolute"])
+def test_stories_side_by_side_are_each_alone(ids, positions, attention) -> None:
+    model = llama(layers=3)
+    model.set_attn_implementation(attention)
+    together = three(model, ids, positions)
+    singles = [alone(model, ids, positions, story) for story in range(3)]
+    for counts in ([3, 10, 1], [1, 1, 1], [2, 5], [4]):
+        new = [ids[0, 20 + story : 20 + story + count] for story, count in enumerate(counts)]
+        logits = read_ragged(model, together, new)
+        for story, (its, count) in enumerate(zip(new, counts, strict=True)):
+            torch.testing.assert_close(logits[story, :count], read(model, singles[story], its[None])[0], **TOLERANCE)
+    assert together.tokens == [cache.tokens[0] for cache in singles]
+
+
+@pytest.mark.parametrize("positions", ["slots", "absolute"])
+def test_stories_outside_a_pass_and_padding_change_nothing(ids, positions) -> None:
+    model = llama(layers=2)
+    cache = three(model, ids, positions)
+    before = cache.state(1), cache.state(2)
+    read_ragged(model, cache, [ids[0, :5]])
+    read_ragged(model, cache, [ids[0, :5], ids[0, :2]])
+    cache.drop_last([0, 2, 0])
+    after = cache.state(1), cache.state(2)
+    for one, other in zip(before, after, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in ("keys", "values", "tokens"))
+
+
+def test_a_pass_that_fails_leaves_all_stories_as_they_were(ids, monkeypatch) -> None:
+    model = llama(layers=2)
+    cache, plain = (after_eviction(model, ids, "slots") for _ in range(2))
+
+    def fail(*args: object, **options: object) -> None:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.model.layers[1], "forward", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            read(model, cache, ids[:, :8])
+    assert torch.equal(read(model, cache, ids[:, SAID:]), read(model, plain, ids[:, SAID:]))
+
+
+@pytest.mark.parametrize("positions", ["slots", "absolute"])
+def test_stories_exchange_places_and_leave(ids, positions) -> None:
+    model = llama(layers=2)
+    cache = three(model, ids, positions)
+    size = cache.num_bytes
+    cache.swap(0, 2)
+    cache.shrink(2)
+    assert cache.num_bytes == size * 2 / 3
+    logits = read(model, cache, ids[:, SAID:].expand(2, -1))
+    for place, story in enumerate([2, 1]):
+        single = read(model, alone(model, ids, positions, story), ids[:, SAID:])[0]
+        torch.testing.assert_close(logits[place], single, **TOLERANCE)
+
+
+@pytest.mark.parametrize("positions", ["slots", "absolute"])
+def test_a_restored_story_goes_on_to_the_bit(ids, positions, tmp_path) -> None:
+    model = llama(layers=3)
+    cache = after_eviction(model, ids, positions)
+    save_tensors(cache.state(0), tmp_path / "state.safetensors")
+    restored = StoryCache(model, positions=positions)
+    restored.restore(0, load_tensors(tmp_path / "state.safetensors"))
+    assert torch.equal(read(model, restored, ids[:, SAID:], chunk=3), read(model, cache, ids[:, SAID:], chunk=3))
+    assert restored.tokens == cache.tokens
+
+
+def test_a_state_of_another_network_or_kind_of_position_is_refused(ids) -> None:
+    state = after_eviction(llama(layers=2), ids, "slots").state(0)
+    with pytest.raises(ValueError, match="not this language model's"):
+        StoryCache(llama(layers=3)).restore(0, state)
+    with pytest.raises(ValueError, match="positions"):
+        StoryCache(llama(layers=2), positions="absolute").restore(0, state)
