@@ -259,6 +259,11 @@ class Telling(Iterator[tuple[int, ToldPair]]):
         """Hand out the next pair."""
         return next(self._pairs)
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the keys and values of the stories that are being told now, filled or not."""
+        return self._shelf.cache.num_bytes if self._shelf else 0
+
     def state(self, number: int) -> StoryState:
         """Hand out a story after the pair that was yielded last of it, before the next pair is asked for.
 
@@ -273,6 +278,8 @@ class Telling(Iterator[tuple[int, ToldPair]]):
 
     def _tell(self, numbers: list[int]) -> Iterator[tuple[int, ToldPair]]:
         """Tell a group of stories to their ends; where the memory does not suffice, its halves one after the other."""
+        if not numbers:
+            return
         shelf = self._shelf = self._teller.open_shelf(numbers, self._openings, self._captions, self._states)
         self._remove_finished(shelf)
         while shelf.books:

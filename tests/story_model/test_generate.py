@@ -80,6 +80,7 @@ def test_a_written_text_costs_a_pass_a_word(mllm, tokenizer, opening) -> None:
     told = list(Teller(mllm, tokenizer, temperature=1.0, max_text_tokens=500).tell(opening, [None] * 6))
     assert len({pair.decoded for pair in told}) > 1
     assert [pair.forwards for pair in told] == [1 + pair.decoded + 1 for pair in told]
+    assert not any(pair.was_cut for pair in told)
     assert {pair.prefilled for pair in told[1:]} == {NUM_IMAGE_TOKENS + 1 + 1 + 1 + NUM_IMAGE_TOKENS}
 
 
@@ -115,6 +116,7 @@ def test_a_text_without_end_stops_at_its_budget_and_gets_its_picture(mllm, token
     told = list(Teller(mllm, tokenizer, max_text_tokens=7).tell(opening, [None] * 3))
     assert [pair.decoded for pair in told] == [7] * 3
     assert [pair.forwards for pair in told] == [1 + 7] * 3
+    assert all(pair.was_cut for pair in told)
     assert all(pair.features.shape == (NUM_FEATURES, WIDTH) for pair in told)
 
 
