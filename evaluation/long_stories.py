@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _PARTS: tuple[Part, ...] = ("tokenizer", "image_encoder", "autoencoder", "stage2", "stage3")
 
 

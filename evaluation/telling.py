@@ -1,44 +1,35 @@
-"""One system's stories: told from validation openings, then painted together, in a folder that survives a kill.
+"""One system's stories: told in batches, painted beside the teller, in a folder that survives a kill.
 
-Told stories wait in a hidden journal until their pictures are painted, since pictures of all stories share batches. A
-killed step goes on at the first story that is not in the journal, then at the first batch that is not on disk; batches
-are made up the same way again, so that the result is equal to the byte.
+Which stories are told together, and which pictures are painted together, is decided by the list of openings alone. A
+killed step goes on at the first segment that is not in the hidden journal, with the same stories side by side, and at
+the first batch of pictures that is not on disk; so the result on a CPU is equal to the byte.
 """
 
 import hashlib
 import io
 import logging
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from tqdm import tqdm
 
-from story_model.checkpoint import load_tensors, save_tensors
+from evaluation.journal import Journal, PairNote, rounds
+from evaluation.openings import Start, start_of
 from story_model.config import Mode, Policy, RunConfig
 from story_model.dataset import Story, read_stories
-from story_model.generate import Opening, Teller, ToldPair, merged
-from story_model.image_encoder import ImageEncoder
+from story_model.generate import Teller, merged
 from story_model.manifest import StepResult, write_atomically
 from story_model.mllm import Mllm
 from story_model.painting import Painter
+from story_model.painting_queue import PaintingQueue
 from story_model.parts import load_autoencoder, load_detokenizer, load_image_encoder, load_mllm, load_tokenizer
-from story_model.pixels import (
-    Square,
-    decode_square,
-    detokenizer_square,
-    encoder_square,
-    normalised,
-    size_of,
-    to_image,
-    unsigned,
-    unsquashed,
-)
+from story_model.pixels import size_of, to_image, unsigned, unsquashed
 from story_model.schema import Segment, ToldStory
 from story_model.seeds import seed_of
 from story_model.tokens import StoryTokenizer
@@ -51,44 +42,18 @@ _REMEMBERED_BATCHES = 32
 
 
 @dataclass(frozen=True)
-class Start:
-    """A validation story, as far as telling sees it."""
-
-    folder: str
-    """Name of the told story's folder."""
-    story: Story
-    opening: Opening
-
-
-@dataclass(frozen=True)
 class Told:
-    """What was told from a start: words and costs, and the features of the pictures that are to be painted."""
+    """What was told from a start: words and costs; the pictures are on their way."""
 
     start: Start
-    pairs: list["PairNote"]
-    features: Tensor
-    """(N, F, D)."""
-
-
-class PairNote(BaseModel):
-    """A told pair in the journal, its features apart."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    index: int
-    text: str
-    forwards: int
-    prefilled: int
-    decoded: int
-    cache_tokens: int
-
-
-class StoryNotes(BaseModel):
-    """A told story in the journal."""
-
-    model_config = ConfigDict(extra="forbid")
-
     pairs: list[PairNote]
+
+
+class _Picture(NamedTuple):
+    """A picture that is to be painted."""
+
+    path: Path
+    story: Story
 
 
 class Storyteller:
@@ -107,16 +72,6 @@ class Storyteller:
 
     def tell(self, mode: Mode, policy: Policy, out_dir: Path) -> StepResult:
         """Tell and paint the stories of one system."""
-        system = f"{mode}-{policy}"
-        (out_dir / _JOURNAL).mkdir(exist_ok=True)
-        told = self._tell_all(mode, policy, out_dir / _JOURNAL, system)
-        self._paint_all(told, out_dir, system)
-        for one in told:
-            self._write(one, mode, policy, contained(out_dir, one.start.folder))
-        shutil.rmtree(out_dir / _JOURNAL)
-        return _result(told)
-
-    def _tell_all(self, mode: Mode, policy: Policy, journal: Path, system: str) -> list[Told]:
         tell = self.config.tell
         teller = Teller(
             self.mllm,
@@ -127,43 +82,62 @@ class Storyteller:
             temperature=tell.temperature,
             seed=self.config.seed,
         )
-        captions = {start.folder: self._captions(start.story, mode) for start in self.starts}
-        num_pairs = sum(len(given) for given in captions.values())
-        told = []
-        with tqdm(total=num_pairs, desc=f"tell {system}", unit="pair", mininterval=2) as bar:
-            for start in self.starts:
-                one = _recall(journal, start)
-                if one is None:
-                    one = _note(journal, start, _counted(teller.tell(start.opening, captions[start.folder]), bar))
-                else:
-                    bar.update(len(one.pairs))
-                told.append(one)
-        return told
+        captions = [self._captions(start.story, mode) for start in self.starts]
+        told, seconds = [], 0.0
+        with _progress(sum(map(len, captions)), f"tell {mode}-{policy}") as bar, self._painting(bar) as queue:
+            for first in range(0, len(self.starts), tell.batch_size):
+                batch = slice(first, first + tell.batch_size)
+                journal = Journal(out_dir / _JOURNAL / f"{first:04d}", [len(given) for given in captions[batch]])
+                hand_over = partial(self._hand_over, queue, bar, out_dir, self.starts[batch])
+                _tell_batch(teller, self.starts[batch], captions[batch], journal, hand_over)
+                told += _told(self.starts[batch], journal)
+                seconds += sum(entry.seconds for entry in journal.entries)
+        for one in told:
+            self._write(one, mode, policy, contained(out_dir, one.start.folder))
+        _remove(out_dir / _JOURNAL)
+        return _result(told, seconds)
 
     def _captions(self, story: Story, mode: Mode) -> Sequence[str | None]:
         """List the captions to tell by; where they are given, a story ends when they do."""
         segments = self.config.tell.segments
         return story.captions[1 : segments + 1] if mode == "captions_given" else [None] * segments
 
-    def _paint_all(self, told: Sequence[Told], out_dir: Path, system: str) -> None:
-        """Paint what is not on disk yet, a whole batch at a time, beginning with each story's first picture."""
-        longest = max(len(one.pairs) for one in told)
-        orders = [(one, place) for place in range(longest) for one in told if place < len(one.pairs)]
-        size = self.config.tell.sampler.batch_size
-        batches = [orders[start : start + size] for start in range(0, len(orders), size)]
-        with tqdm(total=len(orders), desc=f"paint {system}", unit="picture", mininterval=2) as bar:
-            for batch in batches:
-                paths = [contained(out_dir, one.start.folder) / _picture(one, place) for one, place in batch]
-                if not all(path.is_file() for path in paths):
-                    features = torch.stack([one.features[place] for one, place in batch])
-                    seeds = [self._picture_seed(one, place) for one, place in batch]
-                    for (one, _), path, picture in zip(batch, paths, self._paint(features, seeds), strict=True):
-                        self._show(picture, path, one.start.story)
-                bar.update(len(batch))
+    def _painting(self, bar: "_Progress") -> PaintingQueue[_Picture]:
+        def deliver(picture: _Picture, square: Tensor) -> None:
+            is_new = not picture.path.is_file()
+            self._show(square, picture.path, picture.story)
+            bar.update(is_new)
 
-    def _paint(self, features: Tensor, seeds: list[int]) -> Tensor:
+        return PaintingQueue(
+            self._paint,
+            deliver,
+            batch_size=self.config.tell.sampler.batch_size,
+            is_delivered=lambda picture: picture.path.is_file(),
+        )
+
+    def _hand_over(
+        self,
+        queue: PaintingQueue[_Picture],
+        bar: "_Progress",
+        out_dir: Path,
+        starts: Sequence[Start],
+        pairs: Sequence[PairNote],
+        features: Sequence[Tensor],
+    ) -> None:
+        """Have told pairs painted, of a batch of stories."""
+        bar.told += len(pairs)
+        bar.set_postfix(told=bar.told, refresh=False)
+        for pair, features_of_one in zip(pairs, features, strict=True):
+            start = starts[pair.story]
+            path = contained(out_dir, start.folder) / _picture_name(pair)
+            bar.update(path.is_file())
+            # Equal noise for the same place of a story in every system.
+            seed = seed_of(self.config.seed, start.story.story_id, pair.index, "picture")
+            queue.put(_Picture(path, start.story), features_of_one, seed)
+
+    def _paint(self, features: Tensor, seeds: Sequence[int]) -> Tensor:
         """Paint a batch; the same one again, as policies ask for until the first of them forgets, is remembered."""
-        key = hashlib.sha256(features.numpy().tobytes() + repr(seeds).encode()).hexdigest()
+        key = hashlib.sha256(features.numpy().tobytes() + repr(list(seeds)).encode()).hexdigest()
         if key not in self._painted:
             if len(self._painted) == _REMEMBERED_BATCHES:
                 del self._painted[next(iter(self._painted))]
@@ -179,24 +153,19 @@ class Storyteller:
             _save_png(unsquashed(square, size_of(story.images[0])), path.with_name(f"{path.stem}-stretched.png"))
         _save_png(square, path)
 
-    def _picture_seed(self, one: Told, place: int) -> int:
-        """Give equal noise to the same place of a story in every system."""
-        return seed_of(self.config.seed, one.start.story.story_id, one.pairs[place].index, "picture")
-
     def _write(self, one: Told, mode: Mode, policy: Policy, folder: Path) -> None:
         """Add the opening and the text to a story's pictures."""
         story = one.start.story
-        square = detokenizer_square(self.config.model.detokenizer)
-        self._show(decode_square(story.images[0], square).pixels, folder / "00.png", story)
+        self._show(one.start.shown, folder / "00.png", story)
         told = [
             Segment(
                 index=pair.index,
                 text=pair.text,
-                image=_picture(one, place),
+                image=_picture_name(pair),
                 tokens=pair.prefilled + pair.decoded,
                 cache_tokens=pair.cache_tokens,
             )
-            for place, pair in enumerate(one.pairs)
+            for pair in one.pairs
         ]
         opening = Segment(index=0, text=story.captions[0], image="00.png")
         whole = ToldStory(story_id=story.story_id, mode=mode, policy=policy, segments=[opening, *told])
@@ -207,7 +176,7 @@ def load_storyteller(run: RunFolder, config: RunConfig) -> Storyteller:
     """Load a run's networks and look at the openings.
 
     Raises:
-        ValueError: a part or the validation split is missing.
+        ValueError: a part or the validation split is missing, or an opening cannot be used.
     """
     torch.set_num_threads(config.train.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -216,49 +185,47 @@ def load_storyteller(run: RunFolder, config: RunConfig) -> Storyteller:
     autoencoder = load_autoencoder(run, config.model).to(device)
     painter = Painter(detokenizer, autoencoder, encoder, config=config.model.detokenizer, sampler=config.tell.sampler)
     stories = read_stories(run.dataset_dir, "validation")[: config.tell.stories]
-    square = encoder_square(config.model.image_encoder)
-    starts = [start_of(number, story, encoder, square) for number, story in enumerate(stories)]
+    starts = [start_of(number, story, encoder, config) for number, story in enumerate(stories)]
     log.info("telling from %d openings on %s", len(starts), device)
     mllm = merged(load_mllm(run, config.model)).to(device)
     return Storyteller(config, starts, load_tokenizer(run, config.model), mllm, painter)
 
 
-@torch.inference_mode()
-def start_of(number: int, story: Story, encoder: ImageEncoder, square: Square) -> Start:
-    """Look at a story's opening pair; the number keeps the folders of like-named stories apart."""
-    pixels = normalised(decode_square(story.images[0], square).pixels)
-    features = encoder(pixels[None].to(encoder.proj))[0]
-    folder = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_-]', '-', story.story_id)[:100]}"
-    return Start(folder, story, Opening(story.story_id, story.captions[0], features))
+def _tell_batch(
+    teller: Teller,
+    starts: Sequence[Start],
+    captions: Sequence[Sequence[str | None]],
+    journal: Journal,
+    hand_over: Callable[[Sequence[PairNote], Sequence[Tensor]], None],
+) -> None:
+    """Tell stories side by side from where the journal ends, and hand all their pairs over, told now or before."""
+    for place, entry in enumerate(journal.entries):
+        hand_over(entry.pairs, journal.features(place))
+    unfinished = journal.unfinished
+    if not unfinished:
+        return
+    left = [given if story in unfinished else [] for story, given in enumerate(captions)]
+    telling = teller.tell_together([start.opening for start in starts], left, journal.states())
+    for told in rounds(telling, unfinished):
+        journal.append(told)
+        hand_over(journal.entries[-1].pairs, [pair.features for _, pair in told.pairs])
 
 
-def _recall(journal: Path, start: Start) -> Told | None:
-    path = journal / f"{start.folder}.json"
-    if not path.is_file():
-        return None
-    notes = StoryNotes.model_validate_json(path.read_bytes())
-    return Told(start, notes.pairs, load_tensors(path.with_suffix(".safetensors"))["features"])
+def _told(starts: Sequence[Start], journal: Journal) -> list[Told]:
+    notes = [note for entry in journal.entries for note in entry.pairs]
+    return [Told(start, [note for note in notes if note.story == story]) for story, start in enumerate(starts)]
 
 
-def _note(journal: Path, start: Start, pairs: Iterator[ToldPair]) -> Told:
-    """Tell a story to its end and write it down; the words last, since they say that it is whole."""
-    told = list(pairs)
-    features = torch.stack([pair.features for pair in told])
-    notes = [PairNote.model_validate({name: getattr(pair, name) for name in PairNote.model_fields}) for pair in told]
-    path = journal / f"{start.folder}.json"
-    save_tensors({"features": features}, path.with_suffix(".safetensors"))
-    write_atomically(path, StoryNotes(pairs=notes).model_dump_json().encode())
-    return Told(start, notes, features)
+def _remove(journal: Path) -> None:
+    """Take the journal away at once, since half of one is not to be gone on from."""
+    aside = journal.with_name(f"{journal.name}-done")
+    shutil.rmtree(aside, ignore_errors=True)
+    journal.replace(aside)
+    shutil.rmtree(aside)
 
 
-def _counted(pairs: Iterator[ToldPair], bar: tqdm) -> Iterator[ToldPair]:
-    for pair in pairs:
-        bar.update()
-        yield pair
-
-
-def _picture(one: Told, place: int) -> str:
-    return f"{one.pairs[place].index:02d}.png"
+def _picture_name(pair: PairNote) -> str:
+    return f"{pair.index:02d}.png"
 
 
 def _save_png(pixels: Tensor, path: Path) -> None:
@@ -268,7 +235,17 @@ def _save_png(pixels: Tensor, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _result(told: Sequence[Told]) -> StepResult:
+class _Progress(tqdm):
+    """Counts painted pictures, which are what a step waits for in the end, and shows how many pairs are told."""
+
+    told = 0
+
+
+def _progress(num_pairs: int, title: str) -> _Progress:
+    return _Progress(total=num_pairs, desc=title, unit="picture", mininterval=2, miniters=0)
+
+
+def _result(told: Sequence[Told], seconds: float) -> StepResult:
     pairs = [pair for one in told for pair in one.pairs]
     counts = {
         "stories": len(told),
@@ -278,4 +255,8 @@ def _result(told: Sequence[Told]) -> StepResult:
         "tokens_prefilled": sum(pair.prefilled for pair in pairs),
         "tokens_decoded": sum(pair.decoded for pair in pairs),
     }
-    return StepResult(counts=counts, metrics={"largest_cache_tokens": max(pair.cache_tokens for pair in pairs)})
+    metrics = {
+        "largest_cache_tokens": max((pair.cache_tokens for pair in pairs), default=0),
+        "language_model_seconds": round(seconds, 3),
+    }
+    return StepResult(counts=counts, metrics=metrics)

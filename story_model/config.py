@@ -402,6 +402,8 @@ class TellConfig(Section):
     """Validation openings told from."""
     segments: int = Field(25, ge=1)
     """Picture-text pairs told after the opening."""
+    batch_size: int = Field(8, ge=1)
+    """Stories told at once; they share passes through the language model."""
     modes: tuple[Mode, ...] = ("captions_given", "free")
     """Who writes the text: the dataset, or the model."""
     policies: tuple[Policy, ...] = ("dense", "window", "attention_sink", "multimodal_sink")

@@ -8,23 +8,28 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from fabricated_run import fabricate
 from PIL import Image
 
-from evaluation import telling
+from evaluation import journal, telling
+from evaluation.journal import Journal
 from evaluation.long_stories import tell_stories
+from evaluation.openings import start_of
 from evaluation.pictures import read_tellings
 from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_llama, build_mllm
 from story_model.checkpoint import save_weights
 from story_model.config import RunConfig, override_config
 from story_model.dataset import read_stories
 from story_model.generate import Teller
+from story_model.kv_cache import StoryCache
 from story_model.manifest import read_manifest
 from story_model.painting import Painter
 from story_model.parts import load_image_encoder, load_tokenizer, tokenizer_path, weights_path
-from story_model.pixels import Square, decode_square, detokenizer_square, encoder_square, normalised, to_image
+from story_model.pixels import Square, decode_square, detokenizer_square, normalised, to_image
 from story_model.schema import ToldStory
 from story_model.tokens import train_tokenizer
 from story_model.workspace import RunFolder
@@ -205,29 +210,117 @@ def after(calls: int, function: Callable[..., object]) -> Callable[..., object]:
 
 @pytest.mark.parametrize(
     ("where", "name", "calls"),
-    [(Teller, "_tell_pair", 7), (Painter, "paint_batch", 1), (telling, "_save_png", 6)],
-    ids=["in a story", "between batches", "inside a batch"],
+    [
+        (Teller, "_tell_pair", 0),
+        (Teller, "_tell_pair", 3),
+        (Journal, "append", 3),
+        (journal, "write_atomically", 3),
+        (journal, "save_file", 3),
+        (Painter, "paint_batch", 1),
+        (telling, "_save_png", 6),
+        (telling, "_remove", 0),
+    ],
+    ids=[
+        "before a segment",
+        "inside a batch",
+        "a segment told but not kept",
+        "a segment's state kept but not its words",
+        "before a state is kept",
+        "between pictures",
+        "inside a batch of pictures",
+        "at the end",
+    ],
 )
-def test_a_killed_run_goes_on_to_the_same_stories(told, fresh, monkeypatch, where, name, calls) -> None:
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_killed_run_goes_on_to_the_same_stories(told, fresh, monkeypatch, where, name, calls, system) -> None:
     run, config = fresh
+    mode, policy = system.rsplit("-", 1)
+    config = override_config(config, [f"tell.modes=[{mode}]", f"tell.policies=[{policy}]"])
     with monkeypatch.context() as patch:
         patch.setattr(where, name, after(calls, getattr(where, name)))
         with pytest.raises(Killed):
             tell_stories(run, config)
-    assert read_manifest(run.told_dir("free", "dense")) is None
+    assert read_manifest(run.told_dir(mode, policy)) is None
     (resumed,) = tell_stories(run, config)
-    assert resumed.digest == read_manifest(told[0].told_dir("free", "dense")).digest
+    straight = read_manifest(told[0].told_dir(mode, policy))
+    assert (resumed.files, resumed.counts) == (straight.files, straight.counts)
 
 
-def test_a_resumed_run_tells_no_finished_story_again(fresh, monkeypatch) -> None:
+def test_a_resumed_run_tells_no_segment_again(fresh, monkeypatch) -> None:
+    run, config = fresh
+    with monkeypatch.context() as patch:
+        patch.setattr(Teller, "_tell_pair", after(3, Teller._tell_pair))
+        with pytest.raises(Killed):
+            tell_stories(run, config)
+    monkeypatch.setattr(Teller, "_tell_pair", after(2, Teller._tell_pair))
+    tell_stories(run, config)
+
+
+def test_a_resumed_run_paints_no_picture_again(fresh, monkeypatch) -> None:
     run, config = fresh
     with monkeypatch.context() as patch:
         patch.setattr(Painter, "paint_batch", after(1, Painter.paint_batch))
         with pytest.raises(Killed):
             tell_stories(run, config)
-    monkeypatch.setattr(Teller, "_tell_pair", after(0, Teller._tell_pair))
+    assert len(list(run.told_dir("free", "dense").glob("*/*.png"))) == 4
     monkeypatch.setattr(Painter, "paint_batch", after(2, Painter.paint_batch))
     tell_stories(run, config)
+
+
+def test_stories_of_a_batch_share_their_passes(fresh, monkeypatch) -> None:
+    run, config = fresh
+    monkeypatch.setattr(Teller, "_tell_pair", after(5, Teller._tell_pair))
+    tell_stories(run, override_config(config, ["tell.batch_size=2"]))
+    with pytest.raises(Killed):
+        tell_stories(run, override_config(config, ["tell.batch_size=1"]))
+
+
+def test_batches_of_stories_of_any_length_are_told_and_resumed(fresh, monkeypatch) -> None:
+    run, config = fresh
+    shorten(run, {0: 3, 1: 6})
+    config = override_config(config, ["tell.modes=[captions_given]", "tell.stories=3", "tell.batch_size=2"])
+    (straight,) = tell_stories(run, config)
+    assert [len(one.segments) for one in stories_of(run, "captions_given-dense")] == [3, 6, 6]
+    for calls in (1, 2, 4, 6, 9):
+        shutil.rmtree(run.told_dir("captions_given", "dense"))
+        with monkeypatch.context() as patch:
+            patch.setattr(Teller, "_tell_pair", after(calls, Teller._tell_pair))
+            with pytest.raises(Killed):
+                tell_stories(run, config)
+        (resumed,) = tell_stories(run, config)
+        assert (resumed.files, resumed.counts) == (straight.files, straight.counts)
+
+
+def shorten(run: RunFolder, lengths: dict[int, int]) -> None:
+    """Let some validation stories have fewer pairs."""
+    path = run.dataset_dir / "data" / "stories" / "validation-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    for number, length in lengths.items():
+        rows[number] |= {name: value[:length] for name, value in rows[number].items() if isinstance(value, list)}
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path, write_page_checksum=True)
+    (run.dataset_dir / "manifest.json").unlink()
+
+
+def test_hidden_states_that_are_not_finite_are_told_of_and_gone_on_from(told, fresh, monkeypatch) -> None:
+    run, config = fresh
+    read = StoryCache.read
+    calls = 0
+
+    def broken(self: StoryCache, embeds_ASD: torch.Tensor, counts: list[int]) -> torch.Tensor:  # noqa: N803
+        nonlocal calls
+        calls += 1
+        hidden = read(self, embeds_ASD, counts)
+        return hidden.index_fill(0, torch.tensor([1]), torch.nan) if calls == 3 else hidden
+
+    config = override_config(config, ["tell.modes=[captions_given]"])
+    with monkeypatch.context() as patch:
+        patch.setattr(StoryCache, "read", broken)
+        with pytest.raises(ValueError, match=r"story e5/0, segment 3: .* not finite"):
+            tell_stories(run, config)
+    monkeypatch.setattr(Teller, "_tell_pair", after(3, Teller._tell_pair))
+    (resumed,) = tell_stories(run, config)
+    assert resumed.digest == read_manifest(told[0].told_dir("captions_given", "dense")).digest
 
 
 def test_pictures_on_which_policies_agree_are_painted_once(fresh, monkeypatch) -> None:
@@ -240,8 +333,7 @@ def test_pictures_on_which_policies_agree_are_painted_once(fresh, monkeypatch) -
 def test_a_story_s_name_cannot_leave_its_folder(untold) -> None:
     run, config = untold
     story = replace(read_stories(run.dataset_dir, "validation")[0], story_id="../../evil/..\\0")
-    encoder, square = build_image_encoder(config.model.image_encoder), encoder_square(config.model.image_encoder)
-    start = telling.start_of(3, story, encoder, square)
+    start = start_of(3, story, build_image_encoder(config.model.image_encoder), config)
     assert Path(start.folder).name == start.folder == "03-------evil----0"
 
 
