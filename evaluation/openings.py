@@ -36,6 +36,8 @@ def start_of(number: int, story: Story, encoder: ImageEncoder, config: RunConfig
     Raises:
         ValueError: the picture cannot be decoded, or is far longer than wide where its shape matters.
     """
+    if not story.images:
+        raise ValueError(f"story {story.story_id} has no pictures, so no opening; build the dataset anew")
     try:
         _check_shape(size_of(story.images[0]), config)
         seen = decode_square(story.images[0], encoder_square(config.model.image_encoder)).pixels
