@@ -333,3 +333,11 @@ def _marks(tokenizer: StoryTokenizer, separator: str) -> list[int]:
 def merged(mllm: Mllm) -> Mllm:
     """Make a teller's `Mllm` with a plain LLaMA of one that was trained with LoRA; the old one is not to be used."""
     return Mllm(merged_llama(mllm), input_resampler=mllm.input_resampler, output_resampler=mllm.output_resampler).eval()
+
+
+if __name__ == "__main__":
+    import sys
+
+    from story_model.generate_command import main
+
+    sys.exit(main())
