@@ -5,49 +5,21 @@
 
 import io
 import json
-import os
-from pathlib import Path
 from typing import Any
 
-import pytest
 from diffusers import UNet2DConditionModel
+from parity import PARITY_DIR, TOLERANCE, Fixture, assert_equal, resamplers_of
 from PIL import Image
-from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from story_model.config import DetokenizerConfig
 from story_model.detokenizer import Detokenizer, PerceiverResampler, train_adaptation_only
-from story_model.generate import Opening, Teller
 from story_model.image_encoder import ImageEncoder
 from story_model.mllm import Mllm, add_lora, trainable
 from story_model.pixels import decode_square, detokenizer_square
 from story_model.resampler import Resampler
 from story_model.tokens import IGNORED, load_tokenizer, training_sample
-
-PARITY_DIR = Path(os.environ.get("STORY_PARITY_DIR", Path(__file__).parents[1] / "data" / "parity"))
-TOLERANCE = 1e-5
-
-
-class Fixture:
-    """One file of reference tensors."""
-
-    def __init__(self, name: str) -> None:
-        with safe_open(PARITY_DIR / f"{name}.safetensors", "pt") as file:
-            self.config = json.loads(file.metadata()["config"])
-            self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-
-    def group(self, prefix: str) -> dict[str, Tensor]:
-        start = f"{prefix}."
-        return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
-
-    def load(self, module: nn.Module) -> None:
-        module.load_state_dict(self.group("state"), strict=True)
-
-
-def assert_equal(ours: Tensor, reference: Tensor) -> None:
-    error = (ours - reference).norm() / reference.norm().clamp_min(1e-12)
-    assert error < TOLERANCE, f"relative error {error:.1e}"
 
 
 def assert_gradients_equal(module: nn.Module, fixture: Fixture) -> None:
@@ -176,34 +148,6 @@ def test_size_ids_are_the_published_ones_with_their_exchanged_offsets_put_right(
     assert golden["cases"]
 
 
-def test_segments_are_told_as_by_the_published_system() -> None:
-    fixture = Fixture("telling")
-    sizes = fixture.config
-    tokenizer = load_tokenizer(PARITY_DIR / "telling_tokenizer" / "tokenizer.json", sizes["image_tokens"])
-    mllm = Mllm(LlamaForCausalLM(LlamaConfig(**sizes["llama"])), **resamplers_of(sizes)).eval()
-    fixture.load(mllm)
-    teller = Teller(mllm, tokenizer, separator="", max_text_tokens=500)
-    opening = Opening("", sizes["caption"], fixture.tensors["in.opening_features"][0])
-    told = list(teller.tell(opening, [None] * sizes["segments"]))
-    numbers = range(sizes["segments"])
-    ids = [fixture.tensors[f"out.segment_ids.{number}"].tolist() for number in numbers]
-    assert [pair.text_ids + tokenizer.picture for pair in told] == ids
-    assert [pair.text for pair in told] == sizes["texts"]
-    for number in numbers:
-        assert_equal(told[number].features, fixture.tensors[f"out.features.{number}"][0])
-
-
-def resamplers_of(config: dict[str, Any]) -> dict[str, Resampler]:
-    width = config["llama"]["hidden_size"]
-    heads = config.get("num_heads", config["llama"]["num_attention_heads"])
-    sides = ("input_resampler", "output_resampler")
-    return {side: Resampler(config[side]["grid_size"], width, config[side].get("num_heads", heads)) for side in sides}
-
-
 def samples() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((PARITY_DIR / "stage2_samples.json").read_text())
     return found
-
-
-if not PARITY_DIR.is_dir():
-    pytest.skip(f"no folder {PARITY_DIR}", allow_module_level=True)
