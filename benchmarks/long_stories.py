@@ -9,6 +9,7 @@ Run it in the project's folder: `python -m benchmarks.long_stories --preset tiny
 """
 
 import argparse
+import gc
 import json
 import resource
 import statistics
@@ -216,6 +217,27 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def memory_growth_mb(bench: Bench, segments: int) -> float:
+    """Tell one long story and give by how much the memory in use grows over its second half, in MB.
+
+    `max_evicted_images` bounds what is remembered; the pairs told are let go as they come.
+    """
+    teller = Teller(bench.mllm, bench.tokenizer, policy="multimodal_sink", memory=bench.memory)
+    captions = bench.captions("captions_given", segments)
+    middle = 0.0
+    for pair in teller.tell(bench.openings[0], captions):
+        if pair.index == segments // 2:
+            middle = resident_mb()
+    return resident_mb() - middle
+
+
+def resident_mb() -> float:
+    """Memory in use by this process right now (Linux)."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
 def side_by_side(bench: Bench, mode: str, batch: int, rounds: int) -> float:
     """Compare a 25-segment story of ours with the published algorithm's, in turns; the median ratio per story."""
     ratios = []
@@ -281,6 +303,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=14, help="tokens of a text (default: what a caption of tiny has)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--longest", type=int, default=1000, help="segments of the story whose memory is watched")
     parser.add_argument("--plot", type=Path, help="where to draw cost against length (PNG)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -324,6 +347,7 @@ def main() -> None:
         "prefill_tokens_over_new_tokens": max(
             cost.prefilled / new_tokens(bench, bench.captions(cost.mode, cost.segments)) for cost in ours
         ),
+        f"memory_growth_mb_over_{given.longest // 2}_segments": memory_growth_mb(bench, given.longest),
         "parameters": sum(parameter.numel() for parameter in bench.mllm.parameters()),
         "image_tokens": bench.tokenizer.num_image_tokens,
         "threads": given.threads,
