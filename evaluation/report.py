@@ -17,7 +17,7 @@ from story_model.workspace import Part, RunFolder
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _PARTS: tuple[Part, ...] = ("stage1", "stage2", "stage3")
 
 

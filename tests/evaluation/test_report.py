@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -149,3 +150,16 @@ def test_untold_stories_are_named(drawn):
     tell = made.config.tell.model_copy(update={"policies": ("attention_sink", "multimodal_sink")})
     with pytest.raises(ValueError, match="attention_sink"):
         evaluate(made.run, made.config.model_copy(update={"tell": tell}), made.settings)
+
+
+def test_a_story_s_end_is_said_once(make_run):
+    made = make_run(overrides=("tell.policies=[multimodal_sink]",))
+    stories = made.run.root / "stories"
+    for path in sorted(stories.glob("free-multimodal_sink/*/story.json")):
+        told = json.loads(path.read_text())
+        last = told["segments"][-1]
+        told["segments"] += [{**last, "index": last["index"] + extra} for extra in range(1, 31)]
+        path.write_text(json.dumps(told))
+    evaluate(made.run, made.config, made.settings)
+    page = made.run.report_path.read_text()
+    assert page.count("dataset: the story has ended") == page.count('class="card opening"') > 0
