@@ -77,6 +77,8 @@ def main() -> None:
         tell_stories(run, read_config(run.config_path))
     except ValueError as error:
         sys.exit(f"telling: {error}")
+    except OSError as error:  # a full disk, above all: what is finished stays
+        sys.exit(f"telling: {error}; free some space and run the same command again")
     log.info("stories: %s", run.root / "stories")
 
 

@@ -96,6 +96,8 @@ def main() -> None:
         evaluate(run, read_config(run.config_path), Settings())
     except ValueError as error:
         sys.exit(f"evaluation: {error}")
+    except OSError as error:  # a full disk, above all: what is finished stays
+        sys.exit(f"evaluation: {error}; free some space and run the same command again")
     log.info("report: %s", run.report_path)
 
 

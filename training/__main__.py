@@ -29,6 +29,8 @@ def main() -> None:
             train_part(part, folder, config, Settings())
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"training: {error}")
+    except OSError as error:  # a full disk, above all: the last checkpoint stays
+        sys.exit(f"training: {error}; free some space and run the same command again")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The step that tells: each system once, readable by what judges it, equal after a kill."""
 
+import errno
 import io
 import shutil
 import subprocess
@@ -15,14 +16,14 @@ import torch
 from fabricated_run import fabricate
 from PIL import Image
 
-from evaluation import journal, telling
+from evaluation import journal, long_stories, telling
 from evaluation.journal import Journal
 from evaluation.long_stories import tell_stories
 from evaluation.openings import start_of
 from evaluation.pictures import read_tellings
 from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_llama, build_mllm
 from story_model.checkpoint import save_weights
-from story_model.config import RunConfig, override_config
+from story_model.config import RunConfig, load_config, override_config, save_config
 from story_model.dataset import read_stories
 from story_model.generate import Teller
 from story_model.kv_cache import StoryCache
@@ -342,3 +343,16 @@ def test_without_a_trained_part_it_says_which_is_missing(fresh) -> None:
     shutil.rmtree(run.part_dir("stage3"))
     with pytest.raises(ValueError, match="stage3"):
         tell_stories(run, config)
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "00.png")
+
+    save_config(load_config("tiny"), RunFolder(tmp_path).config_path)
+    monkeypatch.setattr("evaluation.long_stories.tell_stories", full)
+    monkeypatch.setattr("sys.argv", ["long_stories", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        long_stories.main()
+    assert "No space left on device" in str(ended.value)
+    assert "\n" not in str(ended.value)
