@@ -323,10 +323,6 @@ def main() -> None:
     if given.plot:
         plot(costs, given.plot)
 
-    def of(mode: str, batch: int, segments: int) -> Cost:
-        wanted = ("multimodal_sink", mode, batch, segments)
-        return next(cost for cost in costs if (cost.side, cost.mode, cost.batch, cost.segments) == wanted)
-
     ours = [cost for cost in costs if cost.side != "published"]
     longest, shorter = max(given.lengths), 25 if 25 in given.lengths else min(given.lengths)
     pairs = [
