@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from story_model.section import Section
+from story_model.train_config import TrainConfig
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 PROJECT_DIR = _PACKAGE_PARENT if (_PACKAGE_PARENT / "pyproject.toml").exists() else Path.cwd()
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and a name that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 # ---------------------------------------------------------------------------------------------- build the dataset
@@ -307,54 +304,6 @@ class ModelConfig(Section):
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()
     mllm: MllmConfig = MllmConfig()
     detokenizer: DetokenizerConfig = DetokenizerConfig()
-
-
-# -------------------------------------------------------------------------------------------------------- training
-
-
-class OptimizerConfig(Section):
-    """AdamW with linear warm-up and cosine decay, counted in optimizer steps."""
-
-    learning_rate: float = Field(1e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    warmup_steps: int = Field(0, ge=0)
-    min_lr_ratio: float = Field(0.05, ge=0, le=1)
-    """Learning rate at the end over its peak."""
-    max_grad_norm: float = 1.0
-
-
-class StageConfig(Section):
-    """One training run of the loop."""
-
-    steps: int = Field(ge=1)
-    """Optimizer steps."""
-    batch_size: int = Field(ge=1)
-    """Samples a step."""
-    optimizer: OptimizerConfig = OptimizerConfig()
-    checkpoint_every: int = Field(100, ge=1)
-    """Steps between checkpoints."""
-    log_every: int = Field(10, ge=1)
-    """Steps between logged losses."""
-
-
-class TrainConfig(Section):
-    """The frozen parts, then the three stages."""
-
-    threads: int = Field(2, ge=1)
-    """Threads of a training process. Two on two idle cores gain 10-15 %; with a busy neighbour they cost four-fold."""
-    image_encoder: StageConfig = StageConfig(steps=100, batch_size=32)
-    """Pretraining of the frozen encoder by reconstruction (presets without pretrained weights)."""
-    language_model: StageConfig = StageConfig(steps=100, batch_size=16)
-    """Pretraining of the language model on the training stories' text (likewise)."""
-    stage1: StageConfig = StageConfig(steps=100, batch_size=16)
-    stage2: StageConfig = StageConfig(steps=100, batch_size=16)
-    stage3: StageConfig = StageConfig(steps=100, batch_size=16)
-    reconstruction_steps: int = Field(20, ge=1)
-    """Sampler steps of the pictures that stage 1 and 3 are measured on."""
-    validation_samples: int = Field(64, ge=1)
-    """Held-out pictures or chunks that each stage is measured on."""
 
 
 # ------------------------------------------------------------------------------------------------ tell and evaluate

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from story_model.config import BuildConfig, Section, Settings
+from story_model.config import BuildConfig, Settings
 from story_model.manifest import Manifest, StepResult, run_step, write_atomically
+from story_model.section import Section
 from story_model.workspace import RunFolder
 from storystream_builder.assemble import assemble
 from storystream_builder.captions import Captioner, EndpointCaptioner, NarrationCaptioner

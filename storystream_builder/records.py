@@ -4,7 +4,8 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from story_model import schema
-from story_model.config import KeyframesConfig, Section, ShotsConfig
+from story_model.config import KeyframesConfig, ShotsConfig
+from story_model.section import Section
 from storystream_builder.videos import Fault
 
 EPISODE = "episode.json"

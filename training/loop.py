@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from story_model.checkpoint import load_tensors, save_tensors
-from story_model.config import OptimizerConfig, StageConfig
+from story_model.train_config import OptimizerConfig, StageConfig
 from training.batches import generator_of
 
 log = logging.getLogger(__name__)

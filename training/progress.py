@@ -1,7 +1,7 @@
 """What the loop's steps leave in MLflow."""
 
-from story_model.config import StageConfig
 from story_model.tracking import Tracker
+from story_model.train_config import StageConfig
 from training.loop import Step
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from story_model.config import ModelConfig, RunConfig, Section, Settings, StageConfig
+from story_model.config import ModelConfig, RunConfig, Settings
 from story_model.manifest import Manifest, StepResult, run_step
+from story_model.section import Section
+from story_model.train_config import StageConfig
 from story_model.workspace import Part, RunFolder
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from story_model.config import Section
 from story_model.manifest import StepResult, run_step
 from story_model.schema import LearningRow
+from story_model.section import Section
 from story_model.workspace import RunFolder
 from tasks.console import closing_words, learning_lines
 from tasks.measure import Measurement, Span

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from story_model.checkpoint import load_tensors
-from story_model.config import OptimizerConfig, StageConfig
+from story_model.train_config import OptimizerConfig, StageConfig
 from training import loop
 from training.loop import CHECKPOINT, Step, rate_factor, train
 

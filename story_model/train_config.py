@@ -1,0 +1,127 @@
+"""The training sections of the configuration: what each part is trained with, and how it is spread over machines."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from story_model.section import Section
+
+
+class OptimizerConfig(Section):
+    """AdamW with linear warm-up and cosine decay, counted in optimizer steps."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_steps: int = Field(0, ge=0)
+    min_lr_ratio: float = Field(0.05, ge=0, le=1)
+    """Learning rate at the end over its peak."""
+    max_grad_norm: float = 1.0
+
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class GuardConfig(Section):
+    """What a training run does about steps that would spoil its weights."""
+
+    max_bad_steps: int = Field(10, ge=1)
+    """Skipped steps in a row after which it stops."""
+    spike_factor: float = Field(10.0, gt=1)
+    """A loss above this multiple of the last steps' median is a spike; its step is skipped."""
+    spike_window: int = Field(50, ge=5)
+    """Steps that the median is taken over; before so many are known nothing is a spike."""
+
+
+class StageConfig(Section):
+    """One training run of the loop."""
+
+    steps: int = Field(ge=1)
+    """Optimizer steps."""
+    batch_size: int = Field(ge=1)
+    """Samples a step."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between checkpoints."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Newest checkpoints that are kept."""
+    log_every: int = Field(10, ge=1)
+    """Steps between logged losses."""
+    precision: Precision = "float32"
+    """Of the arithmetic. What is trained is held in float32 either way."""
+    guards: GuardConfig = GuardConfig()
+
+
+class Stage2Config(StageConfig):
+    """The language model's stage."""
+
+    sequences: Literal["all_targets", "prefix"] = "all_targets"
+    """What is supervised of a chunk. `prefix`: its beginning up to a random pair, that pair alone, as SEED-Story does.
+    `all_targets`: every pair but the first in one pass; the sum over all of a chunk's prefixes."""
+
+
+class FeatureStoreConfig(Section):
+    """What frozen networks make of each unique picture, computed once and kept."""
+
+    enabled: bool = True
+    """Off: computed anew by every part that needs it."""
+    dtype: Literal["bfloat16", "int8"] = "bfloat16"
+    """Of stored features. `int8`: one scale a feature vector; half the disk."""
+    shard_pictures: int = Field(512, ge=1)
+    """Pictures of one file; also what a killed run may have to compute again."""
+
+
+class LaunchConfig(Section):
+    """How a part is spread over a machine. Nothing here changes what is computed, but for rounding."""
+
+    processes: int = Field(1, ge=1)
+    """Processes on each node, one a GPU."""
+    nodes: int = Field(1, ge=1)
+    """Machines; more than one are started by the cluster (see `infra/`)."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Samples that a process computes at once; none: its whole share of a batch."""
+    engine: Literal["torch", "deepspeed"] = "torch"
+    """`torch`: a copy of the network in each process. `deepspeed`: ZeRO shares out what a copy holds."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """What DeepSpeed shares out: 1 the optimizer's state, 2 gradients too, 3 parameters too."""
+    offload: bool = False
+    """DeepSpeed holds the optimizer's state (and at stage 3 the parameters) in the CPU's memory."""
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    """What of a forward pass is computed again in the backward pass: nothing, all but matrix products, all."""
+    stall_timeout_s: float = Field(1800.0, gt=0)
+    """Seconds without a step after which a process writes where it stands and ends."""
+
+
+class LaunchesConfig(Section):
+    """How each trained part is spread."""
+
+    image_encoder: LaunchConfig = LaunchConfig()
+    language_model: LaunchConfig = LaunchConfig()
+    stage1: LaunchConfig = LaunchConfig()
+    stage2: LaunchConfig = LaunchConfig()
+    stage3: LaunchConfig = LaunchConfig()
+
+
+class TrainConfig(Section):
+    """The frozen parts, then the three stages."""
+
+    threads: int = Field(2, ge=1)
+    """Threads of a training process. Two on two idle cores gain 10-15 %; with a busy neighbour they cost four-fold."""
+    image_encoder: StageConfig = StageConfig(steps=100, batch_size=32)
+    """Pretraining of the frozen encoder by reconstruction (presets without pretrained weights)."""
+    language_model: StageConfig = StageConfig(steps=100, batch_size=16)
+    """Pretraining of the language model on the training stories' text (likewise)."""
+    stage1: StageConfig = StageConfig(steps=100, batch_size=16)
+    stage2: Stage2Config = Stage2Config(steps=100, batch_size=16)
+    stage3: StageConfig = StageConfig(steps=100, batch_size=16)
+    features: FeatureStoreConfig = FeatureStoreConfig()
+    bad_records: Literal["raise", "skip"] = "raise"
+    """What becomes of a story that cannot be read: the run ends, or it is left out and counted."""
+    subset_weights: dict[str, float] = Field(default_factory=dict)
+    """How often a subset's stories are drawn, over how often they would be by their number; 1 where not named."""
+    launch: LaunchesConfig = LaunchesConfig()
+    reconstruction_steps: int = Field(20, ge=1)
+    """Sampler steps of the pictures that stage 1 and 3 are measured on."""
+    validation_samples: int = Field(64, ge=1)
+    """Held-out pictures or chunks that each stage is measured on."""
