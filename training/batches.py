@@ -4,7 +4,7 @@ Everything here is a pure function of (seed, step), so that a resumed run sees e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -52,6 +52,24 @@ class StoryBatch:
     features_are_target_N: Tensor
     picture_rows: list[int]
     """Row of each picture, sequence by sequence, in order of appearance."""
+
+    @property
+    def num_samples(self) -> int:
+        """How many chunks it was made of."""
+        return len(self.input_ids_BS)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What each loss is a mean over: labelled positions that are scored, and target pictures."""
+        # The first position of a sequence has nothing before it that could predict it.
+        num_words = int((self.labels_BS[:, 1:] != IGNORED).sum())
+        return {"word": num_words, "feature": int(self.features_are_target_N.sum())}
+
+    def to(self, device: torch.device) -> "StoryBatch":
+        """Give a copy whose tensors lie on a device."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device, non_blocking=True) for name, value in held.items() if torch.is_tensor(value)}
+        return replace(self, **moved)
 
     def inputs(self, features: Tensor) -> dict[str, Tensor]:
         """Give the arguments of `Mllm.forward`, the pictures taken from `features` (rows, F, D)."""

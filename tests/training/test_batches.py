@@ -5,7 +5,7 @@ import torch
 
 from story_model.dataset import Story
 from story_model.pixels import Square
-from story_model.tokens import IGNORED, StoryTokenizer, train_tokenizer
+from story_model.tokens import IGNORED, SEPARATOR, StoryTokenizer, train_tokenizer
 from training.batches import generator_of, random_targets, rows_of_step, spread, story_batch
 from training.pictures import Pictures
 
@@ -67,6 +67,20 @@ def test_a_batch_is_padded_only_to_its_longest_sequence() -> None:
     is_pad = batch.input_ids_BS == TOKENIZER.pad
     assert is_pad.sum(1).min() == 0
     assert (batch.labels_BS[is_pad] == IGNORED).all()
+
+
+def test_a_batch_counts_what_its_losses_are_means_over() -> None:
+    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES)
+    words = [len(TOKENIZER.encode(SEPARATOR + CAPTIONS[target])) for target in (1, 2)]
+    # Besides its words a target's picture mark and the end of the sequence are scored.
+    assert batch.counts == {"word": sum(words) + 2 * 2, "feature": 2}
+    assert batch.num_samples == 2
+
+
+def test_a_moved_batch_has_all_its_tensors_there() -> None:
+    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES).to(torch.device("meta"))
+    inputs = batch.inputs(torch.zeros(7, 4, 8, device="meta"))
+    assert {tensor.device.type for tensor in inputs.values()} == {"meta"}
 
 
 def test_spread_takes_from_all_over() -> None:
