@@ -500,6 +500,9 @@ def _suggest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
+Device = Literal["auto", "cpu", "cuda"]
+
+
 class Settings(BaseSettings):
     """Where things are and the keys to them: environment `STORY_*` or `.env`. Never saved, logged or passed on."""
 
@@ -509,6 +512,8 @@ class Settings(BaseSettings):
 
     workspace: Path = PROJECT_DIR / "workspace"
     """Folder of all runs."""
+    device: Device = "auto"
+    """What networks compute on; `auto`: a GPU where there is one."""
     tracking_uri: str = f"sqlite:///{PROJECT_DIR / 'mlflow.db'}"
     """MLflow's store: the one that a bare `mlflow ui` in the project folder opens."""
     experiment: str = "storystream"

@@ -14,7 +14,7 @@ from story_model.config import PROJECT_DIR, load_config, preset_names
 PACKAGES = ("flows", "tasks", "storystream_builder", "training", "evaluation", "story_model")
 SOURCES = sorted(path for package in PACKAGES for path in (PROJECT_DIR / package).rglob("*.py"))
 MAX_LINES = 350
-LONGER = {"story_model/config.py": 520}  # everything that can be configured but training, in the one place for it
+LONGER = {"story_model/config.py": 530}  # everything that can be configured but training, in the one place for it
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 MAY_USE_THE_ENVIRONMENT = {
     "story_model/config.py",  # Settings
