@@ -60,6 +60,11 @@ class StoredPictures:
                 self._places.setdefault(digest, _Place(len(self._groups), row, position))
         self._groups.append(group)
 
+    def name(self, digest: str) -> str:
+        """Say which picture it is: the first story that shows it, and its number there."""
+        place = self._places[digest]
+        return f"story {self._groups[place.group].story_ids[place.row]}, picture {place.position}"
+
     def read(self, digest: str) -> bytes:
         """Read one picture's file.
 
@@ -74,7 +79,7 @@ class StoredPictures:
             if images is not None and place.position < len(images)
             else None
         )
-        name = f"story {group.story_ids[place.row]}, picture {place.position}"
+        name = self.name(digest)
         if found is None:
             raise ValueError(f"{name}: not in {group.path}; {_AGAIN}")
         if hashlib.sha256(found).hexdigest() != digest:
