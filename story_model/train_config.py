@@ -28,10 +28,11 @@ class GuardConfig(Section):
 
     max_bad_steps: int = Field(10, ge=1)
     """Skipped steps in a row after which it stops."""
-    spike_factor: float = Field(10.0, gt=1)
-    """A loss above this multiple of the last steps' median is a spike; its step is skipped."""
+    spike_deviations: float = Field(8.0, gt=0)
+    """A loss is a spike, and left out, where its logarithm is so many (robust) standard deviations above the median of
+    the last ones."""
     spike_window: int = Field(50, ge=5)
-    """Steps that the median is taken over; before so many are known nothing is a spike."""
+    """Losses that the median is taken over; before so many are known nothing is a spike."""
 
 
 class StageConfig(Section):
@@ -46,6 +47,8 @@ class StageConfig(Section):
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(2, ge=1)
     """Newest checkpoints that are kept."""
+    keep_best: bool = False
+    """Measure the held-out loss at each checkpoint, keep the best one as well, and end with its weights."""
     log_every: int = Field(10, ge=1)
     """Steps between logged losses."""
     precision: Precision = "float32"
@@ -83,7 +86,7 @@ class LaunchConfig(Section):
     """Samples that a process computes at once; none: its whole share of a batch."""
     engine: Literal["torch", "deepspeed"] = "torch"
     """`torch`: a copy of the network in each process. `deepspeed`: ZeRO shares out what a copy holds."""
-    zero_stage: Literal[0, 1, 2, 3] = 2
+    zero_stage: Literal[1, 2, 3] = 2
     """What DeepSpeed shares out: 1 the optimizer's state, 2 gradients too, 3 parameters too."""
     offload: bool = False
     """DeepSpeed holds the optimizer's state (and at stage 3 the parameters) in the CPU's memory."""

@@ -1,94 +1,267 @@
+import json
+import math
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from story_model.checkpoint import load_tensors
-from story_model.train_config import OptimizerConfig, StageConfig
-from training import loop
-from training.loop import CHECKPOINT, Step, rate_factor, train
+from story_model.train_config import GuardConfig, LaunchConfig, OptimizerConfig, StageConfig
+from training.checkpoints import CHECKPOINTS
+from training.guards import SKIPPED
+from training.loop import Interrupted, Step, Training, rate_factor
+from training.processes import Processes, joined
+from training.task import Draw, Losses
 
+CPU = torch.device("cpu")
 CONFIG = StageConfig(
     steps=12,
-    batch_size=4,
+    batch_size=8,
     checkpoint_every=5,
     optimizer=OptimizerConfig(learning_rate=0.05, weight_decay=0.01, warmup_steps=3),
 )
 
 
-class Fitting:
-    """A line fitted to noisy points, with dropout so that random numbers matter."""
-
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        self.network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
-
-    def losses_of(self, step: int, generator: torch.Generator) -> loop.Losses:
-        x = torch.randn(4, 3, generator=generator)
-        return {"fit": (self.network(x) - x.sum(1, keepdim=True)).square().mean()}
-
-    def train(self, out_dir: Path, stop_after: int | None = None) -> list[Step]:
-        steps = []
-        parameters = dict(self.network.named_parameters())
-        for step in train(parameters, self.losses_of, config=CONFIG, seed=1, out_dir=out_dir, name="fit"):
-            steps.append(step)
-            if step.number == stop_after:
-                break
-        return steps
+@dataclass(frozen=True)
+class Points:
+    x: Tensor
+    weights: Tensor
+    """Of the points in the loss; their number is what the loss is a mean over."""
 
     @property
-    def weights(self) -> torch.Tensor:
-        return torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()])
+    def counts(self) -> dict[str, int]:
+        return {"fit": int(self.weights.sum())}
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device) -> "Points":
+        return Points(self.x.to(device), self.weights.to(device))
+
+
+@dataclass
+class Fitting:
+    """A line fitted to random points, which count differently often."""
+
+    dropout: float = 0.2
+    num_samples: int = 40
+    weights: list[float] | None = None
+    poison: dict[int, float] | None = None
+    """Factor on a row's loss."""
+    fits_at_once: int = 1000
+    """More samples at once than this are out of memory."""
+
+    def network(self) -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 8), nn.Dropout(self.dropout), nn.Linear(8, 1))
+
+    def batch(self, draws: Sequence[Draw]) -> Points:
+        x = torch.stack([torch.randn(3, generator=draw.generator()) for draw in draws])
+        factors = torch.tensor([(self.poison or {}).get(draw.row, 1.0) for draw in draws])
+        return Points(torch.cat([x, factors[:, None]], 1), torch.tensor([1 + draw.row % 3 for draw in draws]))
+
+    def losses(self, network: nn.Module, batch: Points) -> Losses:
+        if len(batch.x) > self.fits_at_once:
+            raise torch.OutOfMemoryError
+        x, factors = batch.x[:, :3], batch.x[:, 3]
+        errors = (network(x)[:, 0] - x.sum(1)).square() * factors
+        return {"fit": (errors * batch.weights).sum() / batch.weights.sum()}
+
+
+def training(
+    out_dir: Path,
+    task: Fitting | None = None,
+    config: StageConfig = CONFIG,
+    launch: LaunchConfig | None = None,
+    processes: Processes | None = None,
+) -> Training[Points]:
+    task = task or Fitting()
+    out_dir.mkdir(exist_ok=True)
+    network = task.network()
+    return Training(
+        network,
+        dict(network.named_parameters()),
+        task,
+        config=config,
+        launch=launch or LaunchConfig(),
+        processes=processes or Processes(CPU),
+        seed=1,
+        out_dir=out_dir,
+        name="fit",
+    )
+
+
+def run(steps: Training[Points], stop_after: int | None = None) -> list[Step]:
+    done = []
+    for step in steps:
+        done.append(step)
+        if step.number == stop_after:
+            break
+    return done
+
+
+def weights(of: Training[Points]) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in of.network.parameters()])
 
 
 @pytest.mark.parametrize("stop_after", [3, 5, 8, 11])
 def test_a_run_cut_short_ends_with_the_same_weights_to_the_bit(tmp_path: Path, stop_after: int) -> None:
-    straight, cut = Fitting(), Fitting()
-    (tmp_path / "straight").mkdir()
-    straight.train(tmp_path / "straight")
-    (tmp_path / "cut").mkdir()
-    cut.train(tmp_path / "cut", stop_after)
-    resumed = Fitting()
-    steps = resumed.train(tmp_path / "cut")
+    straight = training(tmp_path / "straight")
+    run(straight)
+    run(training(tmp_path / "cut"), stop_after)
+    resumed = training(tmp_path / "cut")
+    steps = run(resumed)
     assert steps[0].number == stop_after // CONFIG.checkpoint_every * CONFIG.checkpoint_every + 1
-    assert torch.equal(resumed.weights, straight.weights)
+    assert torch.equal(weights(resumed), weights(straight))
 
 
-def test_a_damaged_checkpoint_starts_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    Fitting().train(tmp_path, stop_after=6)
-    (tmp_path / CHECKPOINT).write_bytes(b"cut short")
-    steps = Fitting().train(tmp_path)
-    assert steps[0].number == 1
+def test_a_finished_run_trains_no_step_more(tmp_path: Path) -> None:
+    first = training(tmp_path / "run")
+    run(first)
+    again = training(tmp_path / "run")
+    assert run(again) == []
+    assert torch.equal(weights(again), weights(first))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    straight = training(tmp_path / "straight")
+    run(straight)
+    run(training(tmp_path / "cut"), 11)
+    newest = tmp_path / "cut" / CHECKPOINTS / "step-00000010" / "parameters.safetensors"
+    damaged = bytearray(newest.read_bytes())
+    damaged[-1] ^= 1
+    newest.write_bytes(damaged)
+    resumed = training(tmp_path / "cut")
+    assert run(resumed)[0].number == 6
     assert "damaged" in caplog.text
+    assert torch.equal(weights(resumed), weights(straight))
 
 
-def test_a_checkpoint_holds_both_moments_of_each_parameter(tmp_path: Path) -> None:
-    fitting = Fitting()
-    fitting.train(tmp_path, stop_after=6)
-    names = [name for name, _ in fitting.network.named_parameters()]
-    expected = {f"{kind}.{name}" for name in names for kind in ("parameter", "exp_avg", "exp_avg_sq", "count")}
-    assert set(load_tensors(tmp_path / CHECKPOINT)) == expected | {"step"}
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    run(training(tmp_path / "run", config=CONFIG.model_copy(update={"checkpoint_every": 2, "keep_checkpoints": 3})))
+    names = sorted(folder.name for folder in (tmp_path / "run" / CHECKPOINTS).iterdir())
+    assert names == ["step-00000008", "step-00000010", "step-00000012"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    parameter = nn.Parameter(torch.ones(2))
-    steps = train(
-        {"p": parameter},
-        lambda step, _: {"bad": (parameter * (float("nan") if step == 2 else 1.0)).sum()},
-        config=CONFIG,
-        seed=0,
-        out_dir=tmp_path,
-        name="bad",
+def test_the_loss_falls(tmp_path: Path) -> None:
+    steps = run(training(tmp_path / "run", Fitting(dropout=0.0)))
+    assert steps[-1].losses["fit"] < 0.5 * steps[0].losses["fit"]
+
+
+def test_four_micro_batches_of_two_are_a_batch_of_eight(tmp_path: Path) -> None:
+    task = Fitting(dropout=0.0)
+    whole, parts = (
+        training(tmp_path / "whole", task),
+        training(tmp_path / "parts", task, launch=LaunchConfig(micro_batch_size=2)),
     )
-    with pytest.raises(ValueError, match=r"bad: loss nan at step 3"):
-        list(steps)
-    assert torch.isfinite(parameter).all()
+    for one, other in zip(run(whole), run(parts), strict=True):
+        assert one.losses["fit"] == pytest.approx(other.losses["fit"], rel=1e-5)
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-5)
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-5)
 
 
-def test_the_rate_warms_up_linearly_and_ends_at_its_floor() -> None:
+def test_out_of_memory_halves_what_is_computed_at_once_and_not_the_batch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    roomy, tight = Fitting(dropout=0.0), Fitting(dropout=0.0, fits_at_once=3)
+    one, other = training(tmp_path / "roomy", roomy), training(tmp_path / "tight", tight)
+    run(one)
+    run(other)
+    assert torch.allclose(weights(one), weights(other), atol=1e-5)
+    assert caplog.text.count("out of memory") == 2
+
+
+def test_a_sample_too_large_for_the_memory_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="out of memory with 1 samples at once; set"):
+        run(training(tmp_path / "run", Fitting(fits_at_once=0)))
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_never_reaches_the_weights(tmp_path: Path, factor: float) -> None:
+    guarded = training(tmp_path / "run", Fitting(poison={7: factor}), launch=LaunchConfig(micro_batch_size=1))
+    steps = run(guarded)
+    assert weights(guarded).isfinite().all()
+    records = [json.loads(line) for line in (tmp_path / "run" / SKIPPED).read_text().splitlines()]
+    assert {row for record in records for row in record["rows"]} == {7}
+    assert steps[-1].skipped == len(records) >= 2
+
+
+def test_a_spike_is_left_out_and_ordinary_losses_are_not(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"steps": 40, "guards": GuardConfig(spike_window=20, max_bad_steps=3)})
+    one_at_a_time = LaunchConfig(micro_batch_size=4)
+    clean = run(training(tmp_path / "clean", config=config, launch=one_at_a_time))
+    assert clean[-1].skipped == 0
+    run(training(tmp_path / "poisoned", Fitting(poison={7: 1e6}), config, one_at_a_time))
+    records = [json.loads(line) for line in (tmp_path / "poisoned" / SKIPPED).read_text().splitlines()]
+    assert records
+    assert all(7 in record["rows"] and "times its usual" in record["why"] for record in records)
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"guards": GuardConfig(max_bad_steps=3)})
+    with pytest.raises(ValueError, match="3 steps in a row would have spoiled the weights"):
+        run(training(tmp_path / "run", Fitting(poison=dict.fromkeys(range(40), math.nan)), config))
+
+
+def test_gradients_that_are_not_finite_move_nothing(tmp_path: Path) -> None:
+    bad = training(tmp_path / "run", config=CONFIG.model_copy(update={"steps": 1}))
+    before = weights(bad).clone()
+    next(bad.network.parameters()).register_hook(lambda gradient: gradient * math.inf)
+    (step,) = run(bad)
+    assert not math.isfinite(step.gradient_norm)
+    assert torch.equal(weights(bad), before)
+    assert step.skipped == 1
+
+
+def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
+    straight = training(tmp_path / "straight")
+    run(straight)
+    with joined(CPU, timeout_s=60) as processes:
+        stopped = training(tmp_path / "run", processes=processes)
+        with pytest.raises(Interrupted, match="stopped after step 3"):
+            for step in stopped:
+                if step.number == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+    resumed = training(tmp_path / "run")
+    assert run(resumed)[0].number == 4
+    assert torch.equal(weights(resumed), weights(straight))
+
+
+def test_the_best_checkpoint_is_kept_and_taken(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"checkpoint_every": 1, "keep_checkpoints": 1, "keep_best": True})
+    losses = iter([5.0, 1.0, *[3.0] * 10])
+    held = training(tmp_path / "run", config=config)
+    held._held_out_loss = lambda _: next(losses)
+    at_step = {step.number: weights(held).clone() for step in held}
+    assert torch.equal(weights(held), at_step[2])
+    names = sorted(folder.name for folder in (tmp_path / "run" / CHECKPOINTS).iterdir())
+    assert names == ["step-00000002", "step-00000012"]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
+    three = replace(Processes(CPU), count=3)
+    with pytest.raises(ValueError, match="a batch of 8 cannot be shared out evenly over 3 processes"):
+        training(tmp_path / "run", processes=three)
+
+
+def test_bfloat16_arithmetic_keeps_what_is_trained_in_float32(tmp_path: Path) -> None:
+    half = training(tmp_path / "run", Fitting(dropout=0.0), CONFIG.model_copy(update={"precision": "bfloat16"}))
+    steps = run(half)
+    assert {parameter.dtype for parameter in half.network.parameters()} == {torch.float32}
+    assert steps[-1].losses["fit"] < 0.6 * steps[0].losses["fit"]
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_floor() -> None:
     config = OptimizerConfig(warmup_steps=4, min_lr_ratio=0.1)
-    assert [rate_factor(step, 20, config) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert rate_factor(20, 20, config) == pytest.approx(0.1)
-    falling = [rate_factor(step, 20, config) for step in range(4, 20)]
-    assert falling == sorted(falling, reverse=True)
+    factors = [rate_factor(step, 20, config) for step in range(21)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[4] == 1.0
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert factors[20] == pytest.approx(0.1)
