@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
+from story_model.packed_attention import Packing, let_llama_attend_packed
 from story_model.resampler import Resampler
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -41,6 +42,7 @@ class Mllm(nn.Module):
         self.llm = llm
         self.input_resampler = input_resampler
         self.output_resampler = output_resampler
+        let_llama_attend_packed(self.llama)
 
     @property
     def llama(self) -> LlamaForCausalLM:
@@ -62,19 +64,25 @@ class Mllm(nn.Module):
         context_positions_BS: Tensor,
         target_positions_BS: Tensor,
         attention_mask_BS: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> MllmOutput:
-        """Predict the labelled words and the target pictures of right-padded sequences.
+        """Predict the labelled words and the target pictures of sequences.
 
-        Pictures lie in `image_features_NFD` in the order in which they appear, sequence by sequence; the masks tell
-        which are context, which are targets, and which positions are theirs. Labels of -100 are not scored.
-        Right-padding alone needs no attention mask: nothing that is scored looks at what follows.
+        The sequences are right-padded, one a row, or lie in one row (B = 1) as `packing` says, which also tells
+        positions. Pictures lie in `image_features_NFD` in the order in which they appear, sequence by sequence; the
+        masks tell which are context, which are targets (a picture may be both), and which positions are theirs.
+        Labels of -100 are not scored. Right-padding alone needs no attention mask: nothing that is scored looks at
+        what follows.
         """
         embeds_BSD = self.embed(input_ids_BS)
         context = self.input_resampler(image_features_NFD[features_are_context_N]).flatten(0, 1)
         embeds_BSD = embeds_BSD.masked_scatter(context_positions_BS[..., None], context.to(embeds_BSD.dtype))
-        hidden_BSD = self.llama.model(
-            inputs_embeds=embeds_BSD, attention_mask=attention_mask_BS, use_cache=False
-        ).last_hidden_state
+        seen: dict[str, Tensor | Packing | None] = {"attention_mask": attention_mask_BS}
+        if packing is not None:
+            # transformers makes no mask of its own where it is handed one of four dimensions; nobody looks at this one.
+            no_mask = embeds_BSD.new_empty(1, 1, 0, 0)
+            seen = {"attention_mask": no_mask, "position_ids": packing.position_ids_BS, "packing": packing}
+        hidden_BSD = self.llama.model(inputs_embeds=embeds_BSD, use_cache=False, **seen).last_hidden_state
 
         scored_BS = F.pad(labels_BS[:, 1:], (0, 1), value=-100)
         is_scored_BS = scored_BS != -100

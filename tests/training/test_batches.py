@@ -1,15 +1,30 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
 from story_model.dataset import Story
+from story_model.packed_attention import Packing
 from story_model.pixels import Square
-from story_model.tokens import IGNORED, SEPARATOR, StoryTokenizer, train_tokenizer
-from training.batches import generator_of, random_targets, rows_of_step, spread, story_batch
+from story_model.tokens import SEPARATOR, StoryTokenizer, train_tokenizer
+from training.batches import (
+    StoryBatch,
+    every_target,
+    generator_of,
+    random_targets,
+    rows_of_step,
+    spread,
+    story_batch,
+    weights_of,
+)
 from training.pictures import Pictures
 
 CAPTIONS = ("Pip runs.", "Luna sleeps in the city.", "Bolt waves at the beach.", "Tiko jumps.")
+
+
+def lengths_of(batch: StoryBatch) -> list[int]:
+    return [span.length for span in batch.packing.spans]
 
 
 def story(number: int, length: int) -> Story:
@@ -54,19 +69,68 @@ def test_any_pair_but_the_first_becomes_a_target_equally_often() -> None:
     assert min(counts.values()) > 900
 
 
+def test_weights_say_how_often_an_epoch_holds_a_sample() -> None:
+    weights = [2.0] * 4 + [1.0] * 3 + [0.25] * 8 + [0.0]
+    epochs = [Counter(rows_of_step(16, 13, seed=3, step=step, weights=weights)) for step in range(40)]
+    for epoch in epochs:
+        assert [epoch[row] for row in range(7)] == [2] * 4 + [1] * 3
+        assert sum(epoch[row] for row in range(7, 15)) == 2
+        assert epoch[15] == 0
+    # Of the eight quarters another two are chosen each time.
+    assert {row for epoch in epochs for row in epoch} == set(range(15))
+
+
+def test_weights_that_make_no_whole_epoch_are_kept_in_proportion() -> None:
+    weights = [1 / 3] * 10 + [0.9] * 11
+    seen = Counter(row for step in range(130) for row in rows_of_step(21, 20, seed=0, step=step, weights=weights))
+    assert abs(sum(seen[row] for row in range(10)) / seen.total() - 10 / 3 / sum(weights)) < 0.005
+    assert max(seen[row] for row in range(10)) < min(seen[row] for row in range(10, 21))
+
+
+def test_weights_of_one_change_nothing() -> None:
+    for step in range(5):
+        weighted = rows_of_step(10, 4, seed=3, step=step, weights=[1.0] * 10)
+        assert weighted == rows_of_step(10, 4, seed=3, step=step)
+
+
+def test_weights_that_draw_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="no training sample has a weight"):
+        rows_of_step(2, 4, seed=0, step=0, weights=[0.0, 0.0])
+
+
+def test_a_chunk_weighs_what_its_subset_does() -> None:
+    others = replace(STORIES[1], subset="others")
+    assert weights_of([STORIES[0], others], {"others": 0.5}) == [1.0, 0.5]
+    assert weights_of(STORIES, {}) is None
+    with pytest.raises(ValueError, match="otters"):
+        weights_of(STORIES, {"otters": 2.0})
+
+
 def test_pictures_of_a_batch_stand_in_the_order_of_their_positions() -> None:
     batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES)
     assert batch.picture_rows == [0, 1, 4, 5, 6]
     assert batch.features_are_target_N.tolist() == [False, True, False, False, True]
-    assert batch.context_positions_BS.sum(1).tolist() == [4, 8]
-    assert batch.target_positions_BS.sum(1).tolist() == [4, 4]
+    assert batch.features_are_context_N.tolist() == [True, False, True, True, False]
+    assert [int(part.sum()) for part in batch.context_positions_BS[0].split(lengths_of(batch))] == [4, 8]
+    assert [int(part.sum()) for part in batch.target_positions_BS[0].split(lengths_of(batch))] == [4, 4]
 
 
-def test_a_batch_is_padded_only_to_its_longest_sequence() -> None:
-    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES)
-    is_pad = batch.input_ids_BS == TOKENIZER.pad
-    assert is_pad.sum(1).min() == 0
-    assert (batch.labels_BS[is_pad] == IGNORED).all()
+def test_a_picture_is_context_and_target_where_all_are_to_be_predicted() -> None:
+    batch = story_batch(STORIES, None, tokenizer=TOKENIZER, pictures=PICTURES)
+    assert batch.picture_rows == [0, 1, 2, 3, 4, 5, 6]
+    assert batch.features_are_target_N.tolist() == [False, True, True, True, False, True, True]
+    assert batch.features_are_context_N.tolist() == [True, True, True, False, True, True, False]
+    assert int(batch.context_positions_BS.sum()) == 4 * 5
+    assert int(batch.target_positions_BS.sum()) == 4 * 5
+
+
+@pytest.mark.parametrize("targets", [[1, 2], None], ids=["prefix", "all targets"])
+def test_a_batch_is_one_row_without_padding(targets: list[int] | None) -> None:
+    batch = story_batch(STORIES, targets, tokenizer=TOKENIZER, pictures=PICTURES)
+    assert batch.num_padding == 0
+    assert not (batch.input_ids_BS == TOKENIZER.pad).any()
+    [num_tokens] = {getattr(batch, name).numel() for name in ("input_ids_BS", "labels_BS", "context_positions_BS")}
+    assert batch.num_tokens == num_tokens == sum(lengths_of(batch)) == batch.packing.position_ids_BS.numel()
 
 
 def test_a_batch_counts_what_its_losses_are_means_over() -> None:
@@ -77,10 +141,23 @@ def test_a_batch_counts_what_its_losses_are_means_over() -> None:
     assert batch.num_samples == 2
 
 
+def test_all_targets_count_as_the_samples_of_one_do() -> None:
+    singly = [
+        story_batch([chunk], [target], tokenizer=TOKENIZER, pictures=PICTURES).counts
+        for chunk, target in every_target(STORIES)
+    ]
+    batch = story_batch(STORIES, None, tokenizer=TOKENIZER, pictures=PICTURES)
+    assert batch.counts == {name: sum(counts[name] for counts in singly) for name in ("word", "feature")}
+    assert batch.num_samples == 2
+
+
 def test_a_moved_batch_has_all_its_tensors_there() -> None:
     batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES).to(torch.device("meta"))
     inputs = batch.inputs(torch.zeros(7, 4, 8, device="meta"))
-    assert {tensor.device.type for tensor in inputs.values()} == {"meta"}
+    packing = inputs.pop("packing")
+    assert isinstance(packing, Packing)
+    assert {tensor.device.type for tensor in [*inputs.values(), packing.position_ids_BS]} == {"meta"}
+    assert batch.num_samples == 2
 
 
 def test_spread_takes_from_all_over() -> None:
