@@ -47,7 +47,7 @@ def start_of(number: int, story: Story, encoder: ImageEncoder, config: RunConfig
             f"story {story.story_id}: no story can be told from its opening picture ({error}); replace the picture and "
             "build the dataset anew"
         ) from None
-    features = encoder(normalised(seen)[None].to(encoder.proj))[0]
+    features = encoder(normalised(seen)[None].to(encoder.proj))[0].float()
     folder = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_-]', '-', story.story_id)[:100]}"
     return Start(folder, story, Opening(story.story_id, story.captions[0], features), shown)
 

@@ -21,14 +21,15 @@ from tqdm import tqdm
 
 from evaluation.journal import Journal, PairNote, rounds
 from evaluation.openings import Start, start_of
-from story_model.config import Mode, Policy, RunConfig
+from story_model.config import Mode, Policy, RunConfig, Settings
 from story_model.dataset import Story, read_stories
-from story_model.generate import Teller, merged
+from story_model.device import chosen_device
+from story_model.generate import Teller
 from story_model.manifest import StepResult, write_atomically
 from story_model.mllm import Mllm
 from story_model.painting import Painter
 from story_model.painting_queue import PaintingQueue
-from story_model.parts import load_autoencoder, load_detokenizer, load_image_encoder, load_mllm, load_tokenizer
+from story_model.parts import load_networks
 from story_model.pixels import size_of, to_image, unsigned, unsquashed
 from story_model.schema import Segment, ToldStory
 from story_model.seeds import seed_of
@@ -179,16 +180,12 @@ def load_storyteller(run: RunFolder, config: RunConfig) -> Storyteller:
         ValueError: a part or the validation split is missing, or an opening cannot be used.
     """
     torch.set_num_threads(config.train.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_image_encoder(run, config.model).to(device)
-    detokenizer = load_detokenizer(run, config.model).to(device)
-    autoencoder = load_autoencoder(run, config.model).to(device)
-    painter = Painter(detokenizer, autoencoder, encoder, config=config.model.detokenizer, sampler=config.tell.sampler)
+    device = chosen_device(Settings().device)
+    networks = load_networks(run, config, device)
     stories = read_stories(run.dataset_dir, "validation")[: config.tell.stories]
-    starts = [start_of(number, story, encoder, config) for number, story in enumerate(stories)]
-    log.info("telling from %d openings on %s", len(starts), device)
-    mllm = merged(load_mllm(run, config.model)).to(device)
-    return Storyteller(config, starts, load_tokenizer(run, config.model), mllm, painter)
+    starts = [start_of(number, story, networks.encoder, config) for number, story in enumerate(stories)]
+    log.info("telling from %d openings on %s in %s", len(starts), device, config.tell.precision)
+    return Storyteller(config, starts, networks.tokenizer, networks.mllm, networks.painter)
 
 
 def _tell_batch(

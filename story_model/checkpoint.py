@@ -3,18 +3,19 @@
 import json
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from story_model.manifest import publish, write_atomically
-from story_model.tensor_files import DTYPES, TensorInfo
+from story_model.tensor_files import DTYPES, SafetensorsFile, TensorInfo
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -28,12 +29,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is absent or damaged.
     """
-    try:
+    with _explained(path):
         return load_file(path)
-    except FileNotFoundError:
-        raise ValueError(f"no weights at {path}; run the step that trains them first") from None
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete its folder and run the step again") from None
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -47,15 +44,50 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         ValueError: names or shapes differ; the message names the first ones.
     """
-    ours, theirs = module.state_dict(), load_tensors(path)
+    theirs = load_tensors(path)
+    _check_fit(module, {name: tensor.shape for name, tensor in theirs.items()}, path)
+    module.load_state_dict(theirs)
+
+
+def assign_weights(module: nn.Module, path: Path, *, device: torch.device, dtype: torch.dtype) -> None:
+    """Give a module whose parameters have no memory yet those of a file, wherever and however precise they shall be.
+
+    Values are read one tensor at a time: what is held meanwhile is the module and the largest tensor of the file.
+    Buffers that no file holds (of rotary positions, say) keep the precision that they were built in.
+
+    Raises:
+        ValueError: as `load_weights`; nothing was read then.
+    """
+    with _explained(path), safe_open(path, "pt"):  # the library checks that the header is sound
+        file = SafetensorsFile(path)
+    _check_fit(module, {name: info.shape for name, info in file.tensors.items()}, path)
+    # Copied in any case: torch's own memory is aligned, and what it computes from there equal from run to run.
+    tensors = {name: file.read(name).to(device, dtype, copy=True) for name in file.tensors}
+    module.load_state_dict(tensors, assign=True)
+    module.to(device)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say what to do about a file that is not there or damaged."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ValueError(f"no weights at {path}; run the step that trains them first") from None
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete its folder and run the step again") from None
+
+
+def _check_fit(module: nn.Module, theirs: Mapping[str, Sequence[int]], path: Path) -> None:
+    """Refuse a file whose names or shapes are not exactly the module's."""
+    ours = module.state_dict()
     missing, unknown = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
-    wrong = [name for name in ours.keys() & theirs.keys() if ours[name].shape != theirs[name].shape]
+    wrong = [name for name in ours.keys() & theirs.keys() if tuple(ours[name].shape) != tuple(theirs[name])]
     if missing or unknown or wrong:
         raise ValueError(
             f"{path} does not fit the configured network: missing {missing[:3]}, unknown {unknown[:3]}, "
             f"of another shape {sorted(wrong)[:3]}; it was made with another configuration"
         )
-    module.load_state_dict(theirs)
 
 
 @dataclass(frozen=True)

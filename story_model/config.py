@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from story_model.section import Section
-from story_model.train_config import TrainConfig
+from story_model.train_config import Precision, TrainConfig
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
@@ -353,6 +353,8 @@ class TellConfig(Section):
     """Picture-text pairs told after the opening."""
     batch_size: int = Field(8, ge=1)
     """Stories told at once; they share passes through the language model."""
+    precision: Precision = "float32"
+    """Of all networks but the autoencoder. Features, latents and pixels are float32 either way."""
     modes: tuple[Mode, ...] = ("captions_given", "free")
     """Who writes the text: the dataset, or the model."""
     policies: tuple[Policy, ...] = ("dense", "window", "attention_sink", "multimodal_sink")

@@ -1,9 +1,13 @@
-"""The device that networks compute on: Settings say what is wanted (`STORY_DEVICE`), the machine what there is."""
+"""What networks compute on, and in.
+
+The device is no part of a run's configuration: Settings say what is wanted (`STORY_DEVICE`), the machine what there is.
+"""
 
 import torch
 from torch import distributed
 
 from story_model.config import Device
+from story_model.train_config import Precision
 
 
 def chosen_device(wanted: Device) -> torch.device:
@@ -27,3 +31,8 @@ def chosen_device(wanted: Device) -> torch.device:
             "processes, or set STORY_DEVICE=cpu"
         )
     return torch.device("cuda", rank)
+
+
+def dtype_of(precision: Precision) -> torch.dtype:
+    """Give torch's name of a precision."""
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -41,7 +41,7 @@ class Opening:
     story_id: str
     caption: str
     features: Tensor
-    """What the image encoder sees in the opening picture, (F, D)."""
+    """What the image encoder sees in the opening picture, float32 (F, D)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ToldPair:
     text: str
     text_ids: list[int]
     features: Tensor
-    """Predicted features of the picture, (F, D)."""
+    """Predicted features of the picture, float32 (F, D) on the CPU."""
     forwards: int
     """Passes through the language model that the story took part in."""
     prefilled: int

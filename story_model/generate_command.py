@@ -22,10 +22,11 @@ import torch
 import yaml
 from PIL import Image, ImageOps
 
-from story_model.config import ModelConfig, Policy, RunConfig, read_config
+from story_model.config import ModelConfig, Policy, RunConfig, Settings, read_config
+from story_model.device import chosen_device
 from story_model.manifest import digest_of
-from story_model.parts import load_tokenizer, tokenizer_path, weights_path
-from story_model.single_story import load_networks, tell_into
+from story_model.parts import Networks, load_networks, load_tokenizer, tokenizer_path, weights_path
+from story_model.single_story import tell_into
 from story_model.story_folder import KeptPair, StoryFolder, StorySettings, digest_of_pairs
 from story_model.tokens import (
     BEGIN_OF_IMAGE,
@@ -133,12 +134,13 @@ def tell(args: argparse.Namespace) -> None:
         seed=args.seed,
         max_text_tokens=budget,
         cache=config.tell.cache,
+        precision=config.tell.precision,
         sampler=config.tell.sampler,
         model=config.model,
         parts={part: digest_of(run.part_dir(part)) for part in _PARTS},
     )
     folder = StoryFolder(args.out_dir.resolve())
-    tell_into(folder, settings, beginning.start, lambda: load_networks(run, config))
+    tell_into(folder, settings, beginning.start, lambda: _load(run, config))
 
 
 def read_picture(path: Path) -> Picture:
@@ -208,6 +210,13 @@ def checked_text(text: str, tokenizer: StoryTokenizer, budget: int, what: str) -
     if count > budget:
         raise ValueError(f"{what} has {count} tokens of {budget}; shorten it or raise --max-text-tokens")
     return words
+
+
+def _load(run: RunFolder, config: RunConfig) -> Networks:
+    torch.set_num_threads(config.train.threads)
+    device = chosen_device(Settings().device)
+    log.info("loading the networks of %s, to tell on %s in %s", run.root, device, config.tell.precision)
+    return load_networks(run, config, device)
 
 
 def _from_picture(path: Path, text: str) -> Beginning:

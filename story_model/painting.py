@@ -62,12 +62,13 @@ class Painter:
     @torch.inference_mode()
     def paint_batch(self, features_BFD: Tensor, seeds: Sequence[int]) -> Tensor:
         """Paint all at once: (B, 3, H, W) in [-1, 1] on the CPU."""
-        device, dtype = self.detokenizer.unet.device, self.detokenizer.unet.dtype
-        condition = self._guided(self.detokenizer.resampler(features_BFD.to(device, dtype)))
+        unet = self.detokenizer.unet
+        condition = self._guided(self.detokenizer.resampler(features_BFD.to(unet.device, unet.dtype)))
         sampler = self._sampler
-        sampler.set_timesteps(self.settings.steps, device=device)
-        latents = self._noise(seeds).to(device, dtype) * sampler.init_noise_sigma
-        with projected_once(self.detokenizer.unet):
+        sampler.set_timesteps(self.settings.steps, device=unet.device)
+        # Latents stay float32 whatever the UNet computes in: small steps add up to them, and none is to be lost.
+        latents = self._noise(seeds).to(unet.device) * sampler.init_noise_sigma
+        with projected_once(unet):
             for timestep in sampler.timesteps:
                 answer = self._denoise(sampler.scale_model_input(latents, timestep), timestep, condition)
                 latents = sampler.step(answer, timestep, latents).prev_sample
@@ -89,18 +90,19 @@ class Painter:
     def _no_picture(self) -> Condition:
         side = self.encoder.image_size
         weight = self.encoder.proj
-        return self.detokenizer.resampler(self.encoder(weight.new_zeros(1, 3, side, side)))
+        features = self.encoder(weight.new_zeros(1, 3, side, side))
+        return self.detokenizer.resampler(features.to(self.detokenizer.unet.dtype))
 
     def _denoise(self, latents_BCHW: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         prompt, pooled = condition
         copies = len(prompt) // len(latents_BCHW)
         answer = self.detokenizer.denoise(
-            latents_BCHW.repeat(copies, 1, 1, 1),
+            latents_BCHW.to(prompt.dtype).repeat(copies, 1, 1, 1),
             timestep.expand(len(prompt)),
             prompt,
             pooled,
-            size_ids(self.picture_size, len(prompt)).to(prompt),
-        )
+            size_ids(self.picture_size, len(prompt)).to(prompt.device),
+        ).float()
         if not self._is_guided:
             return answer
         without, given = answer.chunk(2)

@@ -8,7 +8,6 @@ picture, D width.
 import io
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,13 +15,10 @@ from tqdm import tqdm
 
 from story_model.cache_policy import survivors
 from story_model.checkpoint import load_tensors, save_tensors
-from story_model.config import Mode, RunConfig
-from story_model.generate import Opening, StoryState, Teller, ToldPair, merged
-from story_model.image_encoder import ImageEncoder
+from story_model.config import Mode
+from story_model.generate import Opening, StoryState, Teller, ToldPair
 from story_model.manifest import write_atomically
-from story_model.mllm import Mllm
-from story_model.painting import Painter
-from story_model.parts import load_autoencoder, load_detokenizer, load_image_encoder, load_mllm, load_tokenizer
+from story_model.parts import Networks
 from story_model.pixels import decode_square, detokenizer_square, encoder_square, normalised, to_image, unsigned
 from story_model.schema import Segment, ToldStory
 from story_model.seeds import seed_of
@@ -36,21 +32,8 @@ from story_model.story_folder import (
     write_model,
 )
 from story_model.strip import picture_url, strip_page
-from story_model.tokens import StoryTokenizer
-from story_model.workspace import RunFolder
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Networks:
-    """What it takes to tell and paint."""
-
-    config: RunConfig
-    tokenizer: StoryTokenizer
-    encoder: ImageEncoder
-    mllm: Mllm
-    painter: Painter
 
 
 def tell_into(
@@ -164,23 +147,6 @@ class _Telling:
             note=f"{told}{branch} · {settings.policy}, temperature {settings.temperature:g}, seed {settings.seed}",
         )
         write_atomically(self.folder.strip_path, page.encode())
-
-
-def load_networks(run: RunFolder, config: RunConfig) -> Networks:
-    """Load a run's networks, on the accelerator where there is one.
-
-    Raises:
-        ValueError: a part is missing or does not fit.
-    """
-    torch.set_num_threads(config.train.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    log.info("loading the networks of %s, to tell on %s", run.root, device)
-    encoder = load_image_encoder(run, config.model).to(device)
-    detokenizer = load_detokenizer(run, config.model).to(device)
-    autoencoder = load_autoencoder(run, config.model).to(device)
-    painter = Painter(detokenizer, autoencoder, encoder, config=config.model.detokenizer, sampler=config.tell.sampler)
-    mllm = merged(load_mllm(run, config.model)).to(device)
-    return Networks(config, load_tokenizer(run, config.model), encoder, mllm, painter)
 
 
 @torch.inference_mode()

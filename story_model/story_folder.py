@@ -24,6 +24,7 @@ from story_model.checkpoint import load_tensors
 from story_model.config import CacheConfig, ModelConfig, Policy, SamplerConfig
 from story_model.manifest import write_atomically
 from story_model.schema import Segment, ToldStory
+from story_model.train_config import Precision
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -52,6 +53,8 @@ class StorySettings(BaseModel):
     seed: int
     max_text_tokens: int
     cache: CacheConfig
+    precision: Precision = "float32"
+    """Missing from stories that were told when there was no other."""
     sampler: SamplerConfig
     model: ModelConfig
     parts: dict[str, str]

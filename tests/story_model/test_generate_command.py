@@ -1,5 +1,6 @@
 """The command that tells one story: from a picture and a sentence, through kills, into branches, or refused."""
 
+import json
 import re
 import shutil
 import signal
@@ -243,6 +244,43 @@ def test_a_folder_of_another_story_is_refused(told, order, caplog, options, diff
     before = files_of(told)
     assert f"differs in: {differs})" in refusal(caplog, order(told, *options))
     assert files_of(told) == before
+
+
+@pytest.fixture(scope="module")
+def half(run, order, tmp_path_factory) -> Callable[..., list[str]]:
+    """Command lines for stories of the same networks, told in half precision."""
+    root = tmp_path_factory.mktemp("half") / "run"
+    shutil.copytree(run.root, root)
+    save_config(load_config("tiny", [*SMALL, "tell.precision=bfloat16"]), RunFolder(root).config_path)
+    return lambda out_dir, *options: [str(root), *order(out_dir, *options)[1:]]
+
+
+def test_a_story_in_half_precision_keeps_float32_features_and_goes_on_after_a_kill(half, tmp_path, monkeypatch) -> None:
+    assert main(half(tmp_path / "straight")) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Teller, "_tell_pair", after(2, Teller._tell_pair))
+        with pytest.raises(Killed):
+            main(half(tmp_path / "resumed"))
+    memory = load_file(tmp_path / "resumed" / ".memory.safetensors")
+    assert {memory[name].dtype for name in ("keys", "values", "waiting")} == {torch.bfloat16}
+    assert main(half(tmp_path / "resumed")) == 0
+    assert files_of(tmp_path / "resumed") == files_of(tmp_path / "straight")
+    for index in range(5):
+        features = load_file(tmp_path / "straight" / f"{index:02d}.safetensors")["features"]
+        assert features.dtype == torch.float32
+        assert torch.equal(features, features.bfloat16().float())  # no step of it was of another precision
+
+
+def test_a_story_of_another_precision_is_another_story(told, half, caplog) -> None:
+    assert "differs in: precision)" in refusal(caplog, half(told))
+
+
+def test_a_story_of_before_there_were_precisions_is_one_of_float32(told, order, tmp_path) -> None:
+    shutil.copytree(told, tmp_path / "story")
+    settings = json.loads((tmp_path / "story" / "settings.json").read_text())
+    del settings["precision"]
+    (tmp_path / "story" / "settings.json").write_text(json.dumps(settings))
+    assert main(order(tmp_path / "story")) == 0
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(order, tmp_path, caplog) -> None:

@@ -233,9 +233,11 @@ def test_a_restored_story_goes_on_to_the_bit(ids, positions, tmp_path) -> None:
     assert restored.tokens == cache.tokens
 
 
-def test_a_state_of_another_network_or_kind_of_position_is_refused(ids) -> None:
+def test_a_state_of_another_network_precision_or_kind_of_position_is_refused(ids) -> None:
     state = after_eviction(llama(layers=2), ids, "slots").state(0)
     with pytest.raises(ValueError, match="not this language model's"):
         StoryCache(llama(layers=3)).restore(0, state)
     with pytest.raises(ValueError, match="positions"):
         StoryCache(llama(layers=2), positions="absolute").restore(0, state)
+    with pytest.raises(ValueError, match="precision"):
+        StoryCache(llama(layers=2).bfloat16()).restore(0, state)
