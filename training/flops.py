@@ -135,7 +135,17 @@ def frozen(network: Network) -> Network:
 
 def count(run: Callable[[], Tensor]) -> Flops:
     """Count a pass and, where its result has a gradient, the pass back."""
-    return _by_operator(run)[0]
+    return count_apart(run)[0]
+
+
+def count_apart(run: Callable[[], Tensor]) -> tuple[Flops, Flops]:
+    """Count everything, and attention's products between positions alone."""
+    with FlopCounterMode(display=False) as ahead:
+        result = run()
+    with FlopCounterMode(display=False) as back:
+        if result.requires_grad:
+            result.sum().backward()
+    return Flops(ahead.get_total_flops(), back.get_total_flops()), Flops(_attention(ahead), _attention(back))
 
 
 def detokenizer_flops(detokenizer: Detokenizer, config: ModelConfig, pictures: int = 1) -> Flops:
@@ -183,7 +193,7 @@ class LanguageModelFlops:
 
 def llama_flops(llama: LlamaForCausalLM) -> LanguageModelFlops:
     """Count a LLaMA; embeddings are looked up, which costs nothing, and take a gradient."""
-    whole, attention = _by_operator(lambda: run_llama(llama, _TRIAL_TOKENS))
+    whole, attention = count_apart(lambda: run_llama(llama, _TRIAL_TOKENS))
     width = llama.config.hidden_size
     return LanguageModelFlops(
         token=(whole + attention * -1) * (1 / _TRIAL_TOKENS),
@@ -290,16 +300,6 @@ def _frozen_flops(config: RunConfig, part: TrainedPart, text: StoryText) -> floa
         return seen + latents
     predicted = mllm_flops(frozen(empty_mllm(model)), model).of(shape).forward
     return seen * shape.pictures + predicted + latents
-
-
-def _by_operator(run: Callable[[], Tensor]) -> tuple[Flops, Flops]:
-    """Count everything, and attention's products alone."""
-    with FlopCounterMode(display=False) as ahead:
-        result = run()
-    with FlopCounterMode(display=False) as back:
-        if result.requires_grad:
-            result.sum().backward()
-    return Flops(ahead.get_total_flops(), back.get_total_flops()), Flops(_attention(ahead), _attention(back))
 
 
 def _attention(counter: FlopCounterMode) -> int:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 
 from story_model.config import RunConfig, load_config, preset_names
@@ -23,6 +24,7 @@ _PUBLISHED_PICTURES = 257_850
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan that the command line asks for; 1 means that something in it has to be mended."""
     args = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # for who calls it, not for us
     try:
         config = load_config(args.preset, args.overrides)
         made = plan(config, _assumptions(args, config))
@@ -65,10 +67,8 @@ def lines(made: Plan) -> Iterator[str]:
     heads = ["part", "checkpoints at most", "weights"]
     yield from _table(heads, [[part.name, _gb(part.checkpoints), _gb(part.weights)] for part in made.trained])
     yield ""
-    yield (
-        f"In all {made.hours:,.1f} hours, parts one after another; {_gb(made.disk)} GB of disk, {_gb(made.dataset)} of "
-        "it for pictures"
-    )
+    disk = f"{_gb(made.disk)} GB of disk, {_gb(made.dataset)} of it for pictures"
+    yield f"In all {_short(made.hours)} hours, parts one after another; {disk}"
     for part in made.trained:
         if part.advice is not None:
             yield f"WARNING: {part.name} needs {part.memory.gpu / 2**30:.0f} GiB and does not fit: {part.advice}"
@@ -103,7 +103,7 @@ def _work_row(part: TrainedPlan) -> list[str]:
 
 
 def _once_row(part: OncePlan) -> list[str]:
-    work = [_tera(part.flops_per_item), f"{part.hours:,.2f}", _gb(part.disk)]
+    work = [_tera(part.flops_per_item), _short(part.hours), _gb(part.disk)]
     return [part.name, f"{part.parameters:,}", f"{part.items:,}", *work]
 
 
@@ -115,7 +115,7 @@ def _time_row(part: TrainedPlan) -> list[str]:
         f"{part.steps:,}",
         f"{part.samples:,}",
         f"{part.epochs:,.1f}",
-        f"{part.hours:,.2f}",
+        _short(part.hours),
         f"{seconds:.3g}",
         f"{part.bytes_read / 1e9:.3g}",
         f"{part.bytes_read / 1e9 / seconds:.2g}",
@@ -144,11 +144,15 @@ def _tera(flops: float) -> str:
 
 
 def _gib(number: float) -> str:
-    return f"{number / 2**30:,.1f}"
+    return _short(number / 2**30)
 
 
 def _gb(number: float) -> str:
-    return f"{number / 1e9:,.1f}"
+    return _short(number / 1e9)
+
+
+def _short(number: float) -> str:
+    return f"{number:,.1f}" if number >= 1 or number == 0 else f"{number:.2g}"
 
 
 def _assumptions(args: argparse.Namespace, config: RunConfig) -> Assumptions:
