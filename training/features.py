@@ -26,7 +26,7 @@ from story_model.manifest import write_atomically
 from story_model.pixels import Square
 from story_model.tensor_files import SAFETENSORS, is_finite
 from training.ahead import ahead
-from training.rows import Fields, restored, row_bytes, scales_of, tensors_of
+from training.rows import Fields, empty, restored, row_bytes, scales_of, tensors_of
 from training.shards import NOTE, RowWriter, Shard, drop, find_shards, left_behind
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Store:
         values = self._gather(keys, name)
         if self.maker.fields[name].dtype == torch.int8:
             values = restored(values, self._gather(keys, scales_of(name)))
-        return values.to(dtype)
+        return values if values.dtype == dtype else empty(tuple(values.shape), dtype).copy_(values)
 
     @torch.no_grad()
     def make(
@@ -233,7 +233,7 @@ class Store:
 
     def _empty(self, count: int, name: str) -> Tensor:
         info = tensors_of(self.maker.fields)[name]
-        return torch.empty((count, *info.shape), dtype=info.dtype)
+        return empty((count, *info.shape), info.dtype)
 
 
 def open_store(root: Path, maker: Maker, *, shard_pictures: int = 512, held_bytes: int = _HELD_BYTES) -> Store:
