@@ -15,11 +15,15 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaAttention
 
 _NAME = "packed"
+_TILE = 128
+"""Positions that `flex_attention` computes or skips together."""
+_STRIP = 16
+"""Rows of tiles whose mask is made at once."""
 
 
 class Sequenced(Protocol):
@@ -84,13 +88,31 @@ class Packing:
             values.repeat_interleave(lengths).to(device) for values in (starts, first_seen, after_seen)
         )
 
-        def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        def sees(_batch: Tensor | None, _head: Tensor | None, query: Tensor, key: Tensor) -> Tensor:
             of_itself = (key >= start_S[query]) & (key <= query)
             return of_itself | ((key >= first_S[query]) & (key < after_S[query]))
 
-        # Compiled it needs no memory for the (S, S) mask that the eager way makes first.
-        compiled = device.type == "cuda"
-        return create_block_mask(sees, None, None, num_positions, num_positions, device, _compile=compiled)
+        # In strips, for a mask (S, S) of a long row would take gigabytes.
+        every = torch.arange(num_positions, device=device)
+        strips = [_tiles(sees(None, None, strip[:, None], every)) for strip in every.split(_STRIP * _TILE)]
+        any_TT, all_TT = (torch.cat(tiles) for tiles in zip(*strips, strict=True))
+        partial, full = _listed(any_TT & ~all_TT), _listed(all_TT)
+        return BlockMask.from_kv_blocks(
+            *partial, *full, BLOCK_SIZE=_TILE, mask_mod=sees, seq_lengths=(num_positions, num_positions)
+        )
+
+
+def _tiles(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Say of each tile of a strip whether anything in it is seen, and whether all is; what lies beyond is not."""
+    padded = F.pad(seen, (0, -seen.shape[1] % _TILE, 0, -seen.shape[0] % _TILE))
+    tiles = padded.unflatten(1, (-1, _TILE)).unflatten(0, (-1, _TILE)).transpose(1, 2).flatten(2)
+    return tiles.any(2), tiles.all(2)
+
+
+def _listed(chosen_TT: Tensor) -> tuple[Tensor, Tensor]:
+    """Give for each row of tiles how many are chosen, and which, these first; of the one row and any head."""
+    numbers = chosen_TT.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+    return chosen_TT.sum(1, dtype=torch.int32)[None, None], numbers.to(torch.int32)[None, None]
 
 
 def pack(sequences: Sequence[Sequenced]) -> Packing:
@@ -142,8 +164,7 @@ def attend_by_tile(query: Tensor, key: Tensor, value: Tensor, packing: Packing, 
 
 @cache
 def _compiled_flex_attention() -> Any:  # noqa: ANN401 - flex_attention's own type says no more
-    # Each batch has a length of its own.
-    return torch.compile(flex_attention, dynamic=True)
+    return torch.compile(flex_attention)
 
 
 def packed_attention(
@@ -161,6 +182,8 @@ def packed_attention(
     """Attend within a packing, in the form that transformers calls: to (1, S, H, D)."""
     assert dropout == 0, "LLaMA has none"
     attend = attend_by_tile if query.is_cuda else attend_by_span
+    # Under autocast the rotation leaves queries and keys in float32, and flex_attention wants all of one kind.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     return attend(query, key, value, packing, scaling=scaling).transpose(1, 2).contiguous(), None
 
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from story_model import packed_attention
 from story_model.packed_attention import Packing, attend_by_span, attend_by_tile, let_llama_attend_packed, pack
 
 
@@ -77,6 +79,27 @@ def test_so_are_its_gradients(kv_heads: int) -> None:
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flex_attention is compiled, and has gradients, on a GPU")
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_on_a_gpu_both_ways_have_the_same_gradients(kv_heads: int) -> None:
+    packing = pack(SEQUENCES).to(torch.device("cuda"))
+    given = [each.detach().cuda().requires_grad_() for each in states(4, kv_heads)]
+    attended = [attend(*given, packing, scaling=0.2) for attend in (attend_by_tile, attend_by_span)]
+    by_tile, by_span = (torch.autograd.grad(each.square().sum(), given) for each in attended)
+    torch.testing.assert_close([attended[0], *by_tile], [attended[1], *by_span], atol=5e-3, rtol=5e-3)
+
+
+def test_tiles_in_which_nothing_is_seen_are_skipped_and_those_seen_wholly_need_no_mask() -> None:
+    long = [sequence(700, blocks_after=(40, 300, 699), block_length=66), sequence(300), sequence(1500)]
+    mask = pack(long).block_mask
+    length = sum(len(positions.blocks) for positions in long)
+    made_whole = create_block_mask(mask.mask_mod, None, None, length, length, "cpu")
+    assert torch.equal(mask.to_dense(), made_whole.to_dense())
+    assert mask.sparsity() == made_whole.sparsity() > 60
+    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+        assert torch.equal(getattr(mask, name), getattr(made_whole, name)), name
+
+
 def test_a_packing_goes_round_the_row_once() -> None:
     packing = pack(SEQUENCES)
     assert [span.length for span in packing.spans] == [9, 3, 3, 3, 5, 7, 4]
@@ -140,3 +163,22 @@ def test_activations_that_are_computed_again_are_the_packed_ones() -> None:
         gradients.append([parameter.grad for parameter in model.model.layers.parameters()])
     for got, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attend", [attend_by_span, attend_by_tile])
+@torch.no_grad()
+def test_autocast_hands_over_states_of_one_kind(attend: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = set()
+
+    def watched(*given: Tensor, scaling: float) -> Tensor:
+        kinds.update(states.dtype for states in given[:3])
+        return attend(*given, scaling=scaling)
+
+    monkeypatch.setattr(packed_attention, "attend_by_span", watched)
+    model = llama()
+    let_llama_attend_packed(model)
+    packing = pack([sequence(5), sequence(7)])
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = hidden(model, torch.arange(12)[None], packing)
+    assert kinds == {torch.bfloat16}
+    torch.testing.assert_close(rough.float(), hidden(model, torch.arange(12)[None], packing), atol=0.1, rtol=0.1)
