@@ -6,6 +6,7 @@ workspace/<run>/
     episodes/<id>/     one decoded episode: shots, keyframes
     answers/           what the captioning endpoint said
     dataset/           the published StoryStream dataset
+    features/          what frozen networks make of pictures: the feature store
     model/<part>/      weights: tokenizer, image_encoder, autoencoder, language_model, stage1, stage2, stage3
     stories/<mode>-<policy>/   told stories
     probe/             the classifier that names who and where on the drawn series
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Part = Literal["tokenizer", "image_encoder", "autoencoder", "language_model", "stage1", "stage2", "stage3"]
+Part = Literal["tokenizer", "image_encoder", "autoencoder", "language_model", "features", "stage1", "stage2", "stage3"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class RunFolder:
     def dataset_dir(self) -> Path:
         """The published dataset."""
         return self.root / "dataset"
+
+    @property
+    def features_dir(self) -> Path:
+        """The feature store; it outlives the parts, for it goes by the content of pictures and networks."""
+        return self.root / "features"
 
     def part_dir(self, part: Part) -> Path:
         """Weights and measurements of one trained part."""

@@ -8,7 +8,7 @@ from typing import get_args
 
 from story_model.config import Settings, read_config
 from story_model.workspace import Part, RunFolder
-from training.steps import train_part
+from training.steps import train_parts
 
 
 def main() -> None:
@@ -25,8 +25,7 @@ def main() -> None:
     folder = RunFolder(arguments.run_dir.resolve())
     try:
         config = read_config(folder.config_path)
-        for part in arguments.parts:
-            train_part(part, folder, config, Settings())
+        train_parts(arguments.parts, folder, config, Settings())
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"training: {error}")
     except OSError as error:  # a full disk, above all: the last checkpoint stays

@@ -24,7 +24,8 @@ def make(job: Job) -> StepResult:
     if not isinstance(autoencoder, LinearAutoencoder):
         raise ValueError("model.detokenizer.autoencoder is sdxl: it comes with its weights; set linear to fit one")
     square = detokenizer_square(sizes)
-    train, held_out = (load_split(job, split, square).pictures.pixels for split in ("train", "validation"))
+    splits = (load_split(job, split) for split in ("train", "validation"))
+    train, held_out = (split.pixels(split.digests, square) for split in splits)
     autoencoder.fit(signed(train))
     with torch.no_grad():
         rebuilt = autoencoder.decode(autoencoder.encode(signed(held_out)))

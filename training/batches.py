@@ -3,7 +3,7 @@
 Everything here is a pure function of (seed, step), so that a resumed run sees exactly what an uninterrupted one would.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import chain
@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from story_model.dataset import Story
 from story_model.packed_attention import Packing, pack
 from story_model.tokens import IGNORED, StoryTokenizer, all_targets_sample, training_sample
-from training.pictures import Pictures
 
 Item = TypeVar("Item")
 _PARTS = 1 << 20
@@ -101,9 +100,9 @@ class StoryBatch:
     target_positions_BS: Tensor
     features_are_context_N: Tensor
     features_are_target_N: Tensor
+    features_NFD: Tensor
+    """Of the pictures, sequence by sequence, in order of appearance."""
     packing: Packing
-    picture_rows: list[int]
-    """Row of each picture, sequence by sequence, in order of appearance."""
     num_samples: int
     """How many chunks it was made of."""
 
@@ -124,18 +123,25 @@ class StoryBatch:
         num_words = int((self.labels_BS[:, 1:] != IGNORED).sum())
         return {"word": num_words, "feature": int(self.features_are_target_N.sum())}
 
-    def to(self, device: torch.device) -> "StoryBatch":
-        """Give a copy whose tensors lie on a device."""
+    @property
+    def target_features(self) -> Tensor:
+        """The true features of the target pictures."""
+        return self.features_NFD[self.features_are_target_N]
+
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> "StoryBatch":
+        """Give a copy whose tensors lie on a device, features at a precision."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: value.to(device) for name, value in held.items() if isinstance(value, Tensor | Packing)}
+        moved["features_NFD"] = self.features_NFD.to(device, dtype)
         return StoryBatch(**(held | moved))
 
-    def inputs(self, features: Tensor) -> dict[str, Tensor | Packing]:
-        """Give the arguments of `Mllm.forward`, the pictures taken from `features` (rows, F, D)."""
+    @property
+    def inputs(self) -> dict[str, Tensor | Packing]:
+        """The arguments of `Mllm.forward`."""
         return {
             "input_ids_BS": self.input_ids_BS,
             "labels_BS": self.labels_BS,
-            "image_features_NFD": features[self.picture_rows],
+            "image_features_NFD": self.features_NFD,
             "features_are_context_N": self.features_are_context_N,
             "features_are_target_N": self.features_are_target_N,
             "context_positions_BS": self.context_positions_BS,
@@ -145,9 +151,15 @@ class StoryBatch:
 
 
 def story_batch(
-    chunks: Sequence[Story], targets: Sequence[int] | None, *, tokenizer: StoryTokenizer, pictures: Pictures
+    chunks: Sequence[Story],
+    targets: Sequence[int] | None,
+    *,
+    tokenizer: StoryTokenizer,
+    features_of: Callable[[Sequence[str]], Tensor],
 ) -> StoryBatch:
     """Lay out chunk i up to and including pair `targets[i]`, which is to be predicted; without targets all pairs are.
+
+    `features_of` gives the features (N, F, D) of pictures by their sha256.
 
     Raises:
         ValueError: a chunk has no pair at its target, or no pair before it.
@@ -172,10 +184,10 @@ def story_batch(
         target_positions_BS=_row(sample.target_positions for sample in samples),
         features_are_context_N=torch.tensor(is_context),
         features_are_target_N=torch.tensor(is_target),
+        features_NFD=features_of(
+            [digest for chunk, length in zip(chunks, lengths, strict=True) for digest in chunk.image_sha256[:length]]
+        ),
         packing=pack(samples),
-        picture_rows=[
-            row for chunk, length in zip(chunks, lengths, strict=True) for row in pictures.rows_of(chunk)[:length]
-        ],
         num_samples=len(samples),
     )
 
@@ -184,9 +196,9 @@ def _row(sequences: Iterable[Sequence[int] | Sequence[bool]]) -> Tensor:
     return torch.tensor([[*chain.from_iterable(sequences)]])
 
 
-def random_targets(chunks: Sequence[Story], generator: torch.Generator) -> list[int]:
-    """Choose for each chunk which pair is to be predicted: any but the first, equally often (SEED-Story's prefix)."""
-    return [int(torch.randint(1, len(chunk.captions), (), generator=generator)) for chunk in chunks]
+def random_target(chunk: Story, generator: torch.Generator) -> int:
+    """Choose which pair of a chunk is to be predicted: any but the first, equally often (SEED-Story's prefix)."""
+    return int(torch.randint(1, len(chunk.captions), (), generator=generator))
 
 
 def every_target(chunks: Sequence[Story]) -> list[tuple[Story, int]]:

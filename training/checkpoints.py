@@ -19,10 +19,10 @@ from torch import Tensor
 
 from story_model.checkpoint import load_tensors
 from story_model.manifest import publish, sha256_of, write_atomically
+from training.steps import CHECKPOINTS
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = ".checkpoints"
 _NOTE = "checkpoint.json"
 _PARAMETERS, _OPTIMIZER = "parameters.safetensors", "optimizer.safetensors"
 _UNFINISHED = ".unfinished"
@@ -91,11 +91,6 @@ def best_checkpoint(out_dir: Path) -> Checkpoint | None:
     notes = [(folder, note.held_out) for folder in _folders(out_dir) if (note := _note_of(folder)) is not None]
     measured = [(held_out, folder) for folder, held_out in notes if held_out is not None]
     return _read(min(measured)[1]) if measured else None
-
-
-def remove_checkpoints(out_dir: Path) -> None:
-    """Let go of all checkpoints: the part is trained."""
-    shutil.rmtree(out_dir / CHECKPOINTS, ignore_errors=True)
 
 
 def _read(folder: Path) -> Checkpoint:

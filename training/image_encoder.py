@@ -6,6 +6,8 @@ only single features know reaches it late.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -14,16 +16,17 @@ from torch.nn import functional as F
 
 from story_model.build import build_image_encoder
 from story_model.checkpoint import save_weights
+from story_model.config import ImageEncoderConfig
 from story_model.manifest import StepResult
 from story_model.parts import weights_path
 from story_model.pixels import encoder_square, normalised, signed
-from story_model.tracking import child_run
-from training import loop
-from training.batches import rows_of_step
 from training.corpus import load_split
+from training.flops import stage_flops_per_sample
+from training.loop import Training
 from training.measures import mean_picture_psnr_db, psnr_db
-from training.progress import log_step
+from training.progress import logged
 from training.steps import Job
+from training.task import Draw, Losses
 
 _WIDTHS = (128, 96, 64)
 _MEAN_ONLY = 0.7
@@ -56,35 +59,99 @@ class _Decoder(nn.Module):
         return picture
 
 
+class _Drawing(nn.Module):
+    """Encoder and decoder in one."""
+
+    def __init__(self, sizes: ImageEncoderConfig) -> None:
+        super().__init__()
+        self.encoder = build_image_encoder(sizes)
+        self.decoder = _Decoder(math.isqrt(sizes.num_queries), sizes.output_dim, sizes.image_size)
+
+    def forward(self, pixels: Tensor, is_mean_only_B: Tensor | None = None) -> Tensor:
+        """Draw pictures (B, 3, H, W) in [-1, 1] from what the encoder sees in their pixels."""
+        picture: Tensor = self.decoder(self.encoder(normalised(pixels)), is_mean_only_B)
+        return picture
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Pixels, and which are to be drawn from the mean of their features."""
+
+    pixels: Tensor
+    is_mean_only: Tensor
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the loss is a mean over."""
+        return {"reconstruction": len(self.pixels)}
+
+    @property
+    def num_tokens(self) -> int:
+        """None: pictures are counted."""
+        return 0
+
+    def to(self, device: torch.device) -> "_Pictures":
+        """Move them."""
+        return _Pictures(self.pixels.to(device), self.is_mean_only.to(device))
+
+
+@dataclass(frozen=True)
+class _Reconstruction:
+    """Pictures (N, 3, H, W) as a task for the loop."""
+
+    pixels: Tensor
+    weights: None = None
+
+    @property
+    def num_samples(self) -> int:
+        """Pictures."""
+        return len(self.pixels)
+
+    def batch(self, draws: Sequence[Draw]) -> _Pictures:
+        """Choose pictures."""
+        shares = torch.stack([torch.rand((), generator=draw.generator()) for draw in draws])
+        return _Pictures(self.pixels[[draw.row for draw in draws]], shares < _MEAN_ONLY)
+
+    def losses(self, network: nn.Module, batch: _Pictures) -> Losses:
+        """Mean squared error of the drawn pixels."""
+        drawn = network(batch.pixels, batch.is_mean_only)
+        return {"reconstruction": F.mse_loss(drawn.float(), signed(batch.pixels))}
+
+
 def make(job: Job) -> StepResult:
     """Train encoder and decoder together; keep the encoder."""
     torch.manual_seed(job.config.seed)
-    sizes, stage = job.config.model.image_encoder, job.config.train.image_encoder
-    encoder = build_image_encoder(sizes)
-    decoder = _Decoder(math.isqrt(sizes.num_queries), sizes.output_dim, sizes.image_size)
-    square = encoder_square(sizes)
-    train, held_out = (load_split(job, split, square).pictures.pixels for split in ("train", "validation"))
+    sizes, stage, device = job.config.model.image_encoder, job.config.train.image_encoder, job.processes.device
+    splits = (load_split(job, split) for split in ("train", "validation"))
+    train, held_out = (split.pixels(split.digests, encoder_square(sizes)) for split in splits)
+    network = _Drawing(sizes)
 
-    def losses_of(step: int, generator: torch.Generator) -> loop.Losses:
-        rows = rows_of_step(len(train), stage.batch_size, seed=job.config.seed, step=step)
-        batch = train[rows]
-        is_mean_only = torch.rand(len(rows), generator=generator) < _MEAN_ONLY
-        return {"reconstruction": F.mse_loss(decoder(encoder(normalised(batch)), is_mean_only), signed(batch))}
+    @torch.no_grad()
+    def rebuilt(network: nn.Module) -> Tensor:
+        return torch.cat([network(batch.to(device)).float().cpu() for batch in held_out.split(64)]).clamp(-1, 1)
 
-    parts = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
-    parameters = {name: parameter for name, parameter in parts.named_parameters() if parameter.requires_grad}
-    with child_run(job.folder, "image encoder", settings=job.settings, out_dir=job.out_dir) as tracker:
-        tracker.params({"stage": stage.model_dump()})
-        for step in loop.train(
-            parameters, losses_of, config=stage, seed=job.config.seed, out_dir=job.out_dir, name="image encoder"
-        ):
-            log_step(tracker, step, stage)
-        with torch.no_grad():
-            rebuilt = torch.cat([decoder(encoder(normalised(batch))) for batch in held_out.split(64)])
+    training = Training(
+        network,
+        {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad},
+        _Reconstruction(train),
+        config=stage,
+        launch=job.launch,
+        processes=job.processes,
+        seed=job.config.seed,
+        out_dir=job.out_dir,
+        name="image encoder",
+        held_out_loss=lambda network: -psnr_db(rebuilt(network), signed(held_out)),
+    )
+    flops = stage_flops_per_sample(job.config, "image_encoder")
+    with logged(job, "image encoder", flops_per_sample=flops) as log:
+        log.params({"stage": stage.model_dump()})
+        for step in training:
+            log.step(step, training)
         metrics = {
-            "psnr_db": psnr_db(rebuilt.clamp(-1, 1), signed(held_out)),
+            "psnr_db": psnr_db(rebuilt(training.network), signed(held_out)),
             "psnr_baseline_db": mean_picture_psnr_db(signed(train), signed(held_out)),
         }
-        tracker.metrics(metrics, stage.steps)
-        save_weights(encoder, weights_path(job.folder, "image_encoder"))
-        return StepResult(counts={"pictures": len(train)}, metrics=metrics, tracking_run_id=tracker.run_id)
+        log.metrics(metrics, stage.steps)
+        if job.processes.is_first:
+            save_weights(network.encoder, weights_path(job.folder, "image_encoder"))
+        return StepResult(counts={"pictures": len(train)}, metrics=metrics, tracking_run_id=log.run_id)

@@ -32,7 +32,7 @@ from training.task import BatchT, Draw, Task, draws_of
 log = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: what was asked for
+class Interrupted(BaseException):
     """SIGTERM came; a checkpoint is written, the same command goes on from it."""
 
 
@@ -116,7 +116,8 @@ class Training(Generic[BatchT]):
         steps = self.config.steps
         is_hidden = not self.processes.is_first
         bar = tqdm(total=steps, initial=self._done, desc=self._name, unit="step", disable=is_hidden)
-        with ThreadPoolExecutor(1, "batches") as ahead, watched(self._stall_timeout_s) as watch, bar:
+        noted, watching = self.processes.noting_sigterm(), watched(self._stall_timeout_s)
+        with ThreadPoolExecutor(1, "batches") as ahead, noted, watching as watch, bar:
             coming = ahead.submit(self._lay_out, self._done)
             while self._done < steps:
                 started = time.monotonic()
@@ -227,7 +228,8 @@ class Training(Generic[BatchT]):
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _draws(self, index: int) -> list[Draw]:
-        rows = rows_of_step(self._task.num_samples, self.config.batch_size, seed=self._seed, step=index)
+        task, size = self._task, self.config.batch_size
+        rows = rows_of_step(task.num_samples, size, seed=self._seed, step=index, weights=task.weights)
         return draws_of(rows, seed=self._seed, step=index)
 
     def _rows(self, index: int, start: int = 0, end: int | None = None) -> list[int]:

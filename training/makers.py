@@ -30,7 +30,8 @@ LATENTS = "latents"
 SIZE_IDS = "size_ids"
 """Field (6,): what SD-XL is told about that picture's size and crop."""
 
-_DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8}
+DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8}
+"""Of stored features, by the configuration's names."""
 
 Encode = Callable[[Sequence[SquarePicture]], Mapping[str, Tensor]]
 
@@ -38,7 +39,7 @@ Encode = Callable[[Sequence[SquarePicture]], Mapping[str, Tensor]]
 def image_encoder_maker(model: ModelConfig, digest: str, dtype: Literal["bfloat16", "int8"]) -> Maker:
     """Describe the store of features; `digest` is of the encoder's weights."""
     encoder = model.image_encoder
-    fields = {FEATURES: TensorInfo((encoder.num_queries, encoder.output_dim), _DTYPES[dtype])}
+    fields = {FEATURES: TensorInfo((encoder.num_queries, encoder.output_dim), DTYPES[dtype])}
     return Maker("image-encoder", digest, encoder_square(encoder), fields)
 
 

@@ -35,9 +35,27 @@ class Processes:
         return self.rank == 0
 
     @property
+    def device_name(self) -> str:
+        """What the driver calls our device."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+    @property
     def is_asked_to_stop(self) -> bool:
-        """Whether SIGTERM has come."""
+        """Whether SIGTERM has come, while it was noted."""
         return self._stop[0]
+
+    @contextmanager
+    def noting_sigterm(self) -> Iterator[None]:
+        """Have SIGTERM noted, not obeyed, for as long as there is something to be saved first."""
+
+        def note(_: int, __: FrameType | None) -> None:
+            self._stop[0] = True
+
+        before = signal.signal(signal.SIGTERM, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Add up numbers over all processes."""
@@ -58,6 +76,11 @@ class Processes:
             for tensor, mean in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
+    def wait(self) -> None:
+        """Wait until all have come here."""
+        if self.count > 1:
+            distributed.barrier()
+
     def all_hear(self, message: bool) -> bool:
         """Tell every process what the first one says."""
         if self.count == 1:
@@ -67,29 +90,25 @@ class Processes:
         return bool(said.item())
 
 
+def started_by_torchrun() -> bool:
+    """Tell whether there may be other processes."""
+    return "RANK" in os.environ
+
+
 @contextmanager
 def joined(device: torch.device, *, timeout_s: float) -> Iterator[Processes]:
-    """Join the processes that torchrun started, or be the only one; SIGTERM is noted, not obeyed at once."""
-    stop = [False]
-
-    def note(_: int, __: FrameType | None) -> None:
-        stop[0] = True
-
-    before = signal.signal(signal.SIGTERM, note)
+    """Join the processes that torchrun started, or be the only one."""
+    if not started_by_torchrun():
+        yield Processes(device)
+        return
+    is_cuda = device.type == "cuda"
+    if is_cuda:
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=timedelta(seconds=timeout_s))
     try:
-        if "RANK" not in os.environ:
-            yield Processes(device, _stop=stop)
-            return
-        is_cuda = device.type == "cuda"
-        if is_cuda:
-            torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if is_cuda else "gloo", timeout=timedelta(seconds=timeout_s))
-        try:
-            yield Processes(device, distributed.get_rank(), distributed.get_world_size(), stop)
-        finally:
-            distributed.destroy_process_group()
+        yield Processes(device, distributed.get_rank(), distributed.get_world_size())
     finally:
-        signal.signal(signal.SIGTERM, before)
+        distributed.destroy_process_group()
 
 
 @contextmanager

@@ -1,17 +1,72 @@
-"""What the loop's steps leave in MLflow."""
+"""What training leaves in MLflow."""
 
-from story_model.tracking import Tracker
-from story_model.train_config import StageConfig
-from training.loop import Step
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from story_model.tracking import Tracker, child_run
+from training.hardware import peak_flops
+from training.loop import Step, Training
+from training.steps import Job
 
 
-def log_step(tracker: Tracker, step: Step, config: StageConfig) -> None:
-    """Log a step's losses, gradient norm, learning rate and pace, every `log_every` steps and at both ends."""
-    if step.number % config.log_every and step.number not in {1, config.steps}:
+class Log:
+    """One part's MLflow run; processes other than the first one write nothing."""
+
+    def __init__(self, tracker: Tracker | None, *, flops_per_sample: float = 0.0, peak: float | None = None) -> None:
+        """Take the run, a sample's model FLOPs, and the peak FLOP/s of all processes' devices, where it is known."""
+        self._tracker = tracker
+        self._flops_per_sample = flops_per_sample
+        self._peak = peak
+
+    @property
+    def run_id(self) -> str | None:
+        """The MLflow run."""
+        return self._tracker.run_id if self._tracker else None
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log parameters."""
+        if self._tracker:
+            self._tracker.params(values)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers at a step."""
+        if self._tracker:
+            self._tracker.metrics(values, step)
+
+    def artifact(self, path: Path) -> None:
+        """Copy a file."""
+        if self._tracker:
+            self._tracker.artifact(path)
+
+    def step(self, step: Step, training: Training) -> None:
+        """Log a step's losses, gradient norm, pace and time lost, every `log_every` steps and at both ends."""
+        if step.number % training.config.log_every and step.number not in {1, training.config.steps}:
+            return
+        numbers = {
+            "gradient_norm": step.gradient_norm,
+            "learning_rate": step.learning_rate,
+            "samples_per_s": step.num_samples / step.seconds,
+            "tokens_per_s": step.num_tokens / step.seconds,
+            "wait_share": step.wait_s / step.seconds,
+            "skipped": float(step.skipped),
+        }
+        if self._flops_per_sample:
+            rate = self._flops_per_sample * step.num_samples / step.seconds
+            numbers["model_tflops_per_s"] = rate / 1e12
+            if self._peak:
+                numbers["model_flops_utilisation"] = rate / self._peak
+        self.metrics({f"loss/{name}": value for name, value in step.losses.items()} | numbers, step.number)
+
+
+@contextmanager
+def logged(job: Job, name: str, *, flops_per_sample: float = 0.0) -> Iterator[Log]:
+    """Open a part's MLflow run, with the machine's own numbers (memory, processors, GPUs) beside the part's."""
+    if not job.processes.is_first:
+        yield Log(None)
         return
-    numbers = {
-        "gradient_norm": step.gradient_norm,
-        "learning_rate": step.learning_rate,
-        "samples_per_s": config.batch_size / step.seconds,
-    }
-    tracker.metrics({f"loss/{name}": value for name, value in step.losses.items()} | numbers, step.number)
+    with child_run(job.folder, name, settings=job.settings, out_dir=job.out_dir) as tracker:
+        peak = peak_flops(job.processes.device_name, job.config.train.stage2.precision)
+        count = job.processes.count
+        yield Log(tracker, flops_per_sample=flops_per_sample, peak=peak and peak * count)

@@ -7,57 +7,63 @@ Measured on held-out episodes: PSNR of rebuilt pictures against answering with t
 import torch
 
 from story_model.build import build_detokenizer
-from story_model.checkpoint import save_weights
 from story_model.manifest import StepResult
-from story_model.parts import load_autoencoder, load_image_encoder, weights_path
-from story_model.tracking import child_run
-from training import loop
-from training.batches import rows_of_step
+from story_model.parts import load_autoencoder, weights_path
+from training.corpus import load_split
+from training.flops import stage_flops_per_sample
+from training.loop import Training
 from training.measures import mean_picture_psnr_db, psnr_db
-from training.noise import noise_task
-from training.progress import log_step
+from training.noise import denoising
+from training.progress import logged
 from training.steps import Job
-from training.views import load_views, rebuild, save_comparison
+from training.views import rebuild, save_comparison, true_views
+
+_BASELINE_PICTURES = 2000
 
 
 def make(job: Job) -> StepResult:
     """Train on all pictures of the training stories."""
     torch.manual_seed(job.config.seed)
-    model, stage = job.config.model, job.config.train.stage1
+    model, stage, device = job.config.model, job.config.train.stage1, job.processes.device
     detokenizer = build_detokenizer(model).train()
-    encoder, autoencoder = load_image_encoder(job.folder, model), load_autoencoder(job.folder, model)
-    train, held_out = (load_views(job, split, encoder, autoencoder) for split in ("train", "validation"))
-    task = noise_task(model.detokenizer)
-
-    def losses_of(step: int, generator: torch.Generator) -> loop.Losses:
-        rows = rows_of_step(len(train.latents), stage.batch_size, seed=job.config.seed, step=step)
-        return {"noise": task.loss(detokenizer, train.rows(rows), generator)}
-
-    with child_run(job.folder, "stage 1: detokenizer", settings=job.settings, out_dir=job.out_dir) as tracker:
-        tracker.params({"stage": stage.model_dump(), "detokenizer": model.detokenizer.model_dump()})
-        for step in loop.train(
-            dict(detokenizer.named_parameters()),
-            losses_of,
-            config=stage,
-            seed=job.config.seed,
-            out_dir=job.out_dir,
-            name="stage 1",
-        ):
-            log_step(tracker, step, stage)
-        detokenizer.eval()
-        test = held_out.spread(job.config.train.validation_samples)
-        rebuilt = rebuild(job, detokenizer, autoencoder, test.features)
-        baseline = mean_picture_psnr_db(train.pictures, test.pictures)
-        psnr = psnr_db(rebuilt, test.pictures)
+    train, held_out = (
+        true_views(load_split(job, split, "image_encoder", "autoencoder")) for split in ("train", "validation")
+    )
+    test = held_out.spread(job.config.train.validation_samples)
+    task, exam = denoising(train, model.detokenizer), denoising(test, model.detokenizer)
+    training = Training(
+        detokenizer,
+        dict(detokenizer.named_parameters()),
+        task,
+        config=stage,
+        launch=job.launch,
+        processes=job.processes,
+        seed=job.config.seed,
+        out_dir=job.out_dir,
+        name="stage 1",
+        held_out_loss=lambda network: exam.loss(network, device, seed=job.config.seed),
+    )
+    with logged(job, "stage 1: detokenizer", flops_per_sample=stage_flops_per_sample(job.config, "stage1")) as log:
+        log.params({"stage": stage.model_dump(), "detokenizer": model.detokenizer.model_dump()})
+        for step in training:
+            log.step(step, training)
+        noise_loss = exam.loss(training.network.eval(), device, seed=job.config.seed)
+        training.save_weights(weights_path(job.folder, "stage1"))
+        if not job.processes.is_first:
+            return StepResult()
+        pictures = test.pictures(job)
+        rebuilt = rebuild(job, "stage1", test.features_of(range(len(test))))
+        baseline = mean_picture_psnr_db(train.spread(_BASELINE_PICTURES).pictures(job), pictures)
+        psnr = psnr_db(rebuilt, pictures)
+        kept = load_autoencoder(job.folder, model).decode(test.rows(range(len(test))).latents)
         metrics = {
-            "stage1_noise_loss": task.held_out_loss(detokenizer, test, job.config.seed),
+            "stage1_noise_loss": noise_loss,
             "stage1_psnr_db": psnr,
             "stage1_psnr_baseline_db": baseline,
             "stage1_psnr_gain_db": psnr - baseline,
-            "stage1_psnr_ceiling_db": psnr_db(autoencoder.decode(test.latents), test.pictures),
+            "stage1_psnr_ceiling_db": psnr_db(kept, pictures),
         }
-        tracker.metrics(metrics, stage.steps)
-        tracker.artifact(save_comparison(job.out_dir / "rebuilt.png", [test.pictures, rebuilt]))
-        save_weights(detokenizer, weights_path(job.folder, "stage1"))
-        counts = {"pictures": len(train.latents), "held_out_pictures": len(test.latents)}
-        return StepResult(counts=counts, metrics=metrics, tracking_run_id=tracker.run_id)
+        log.metrics(metrics, stage.steps)
+        log.artifact(save_comparison(job.out_dir / "rebuilt.png", [pictures, rebuilt]))
+        counts = {"pictures": len(train), "held_out_pictures": len(test)}
+        return StepResult(counts=counts, metrics=metrics, tracking_run_id=log.run_id)

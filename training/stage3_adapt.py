@@ -5,94 +5,119 @@ predictions (captions and earlier pictures given) are computed once. Loss: noise
 Measured on held-out episodes: the same loss before and after, with the same noise.
 """
 
-import torch
+from collections.abc import Mapping, Sequence
 
-from story_model.autoencoder import Autoencoder
-from story_model.checkpoint import save_weights
-from story_model.detokenizer import Detokenizer, train_adaptation_only
-from story_model.manifest import StepResult
-from story_model.parts import (
-    load_autoencoder,
-    load_detokenizer,
-    load_image_encoder,
-    load_mllm,
-    load_tokenizer,
-    weights_path,
-)
-from story_model.pixels import detokenizer_square, encoder_square
-from story_model.tracking import child_run
-from training import loop
-from training.batches import every_target, rows_of_step, spread
-from training.corpus import load_split
+import torch
+from torch import Tensor
+
+from story_model.build import build_detokenizer
+from story_model.checkpoint import load_weights
+from story_model.dataset import Story
+from story_model.detokenizer import train_adaptation_only
+from story_model.device import dtype_of
+from story_model.manifest import StepResult, digest_of
+from story_model.parts import load_mllm, load_tokenizer, weights_path
+from story_model.tensor_files import TensorInfo
+from training.batches import every_target
+from training.corpus import Split, load_split
+from training.features import Maker, Store, open_store
+from training.flops import stage_flops_per_sample
+from training.loop import Training
+from training.makers import DTYPES, FEATURES
 from training.measures import psnr_db
-from training.noise import noise_task
-from training.pictures import encode_features
-from training.progress import log_step
-from training.stage2_mllm import batches_of, predict, target_rows
+from training.noise import denoising
+from training.progress import logged
+from training.stage2_mllm import batch_of
 from training.steps import Job
-from training.views import Views, rebuild, save_comparison, views_of
+from training.views import Views, rebuild, save_comparison
+
+_BATCH = 32
 
 
 def make(job: Job) -> StepResult:
     """Train on the features predicted for every target of the training chunks."""
     torch.manual_seed(job.config.seed)
-    model, stage = job.config.model, job.config.train.stage3
-    detokenizer = load_detokenizer(job.folder, model, "stage1").train()
-    train_adaptation_only(detokenizer)
-    task, autoencoder = noise_task(model.detokenizer), load_autoencoder(job.folder, model)
-    train, held_out = predicted_views(job, autoencoder)
-
-    def losses_of(step: int, generator: torch.Generator) -> loop.Losses:
-        rows = rows_of_step(len(train.latents), stage.batch_size, seed=job.config.seed, step=step)
-        return {"noise": task.loss(detokenizer, train.rows(rows), generator)}
-
-    def held_out_loss(network: Detokenizer) -> float:
-        return task.held_out_loss(network, held_out, job.config.seed)
-
-    with child_run(job.folder, "stage 3: adaptation", settings=job.settings, out_dir=job.out_dir) as tracker:
-        tracker.params({"stage": stage.model_dump()})
-        untouched = load_detokenizer(job.folder, model, "stage1")
-        before = held_out_loss(untouched)
-        rebuilt_before = rebuild(job, untouched, autoencoder, held_out.features)
-        for step in loop.train(
-            {name: value for name, value in detokenizer.named_parameters() if value.requires_grad},
-            losses_of,
-            config=stage,
-            seed=job.config.seed,
-            out_dir=job.out_dir,
-            name="stage 3",
-        ):
-            log_step(tracker, step, stage)
-        detokenizer.eval()
-        rebuilt = rebuild(job, detokenizer, autoencoder, held_out.features)
+    model, stage, device = job.config.model, job.config.train.stage3, job.processes.device
+    train, held_out = (predicted_views(job, split) for split in ("train", "validation"))
+    test = held_out.spread(job.config.train.validation_samples)
+    task, exam = denoising(train, model.detokenizer), denoising(test, model.detokenizer)
+    detokenizer = build_detokenizer(model)
+    load_weights(detokenizer, weights_path(job.folder, "stage1"))
+    train_adaptation_only(detokenizer.train())
+    before = exam.loss(detokenizer.to(device).eval(), device, seed=job.config.seed)
+    training = Training(
+        detokenizer.train(),
+        {name: value for name, value in detokenizer.named_parameters() if value.requires_grad},
+        task,
+        config=stage,
+        launch=job.launch,
+        processes=job.processes,
+        seed=job.config.seed,
+        out_dir=job.out_dir,
+        name="stage 3",
+        held_out_loss=lambda network: exam.loss(network, device, seed=job.config.seed),
+    )
+    with logged(job, "stage 3: adaptation", flops_per_sample=stage_flops_per_sample(job.config, "stage3")) as log:
+        log.params({"stage": stage.model_dump()})
+        for step in training:
+            log.step(step, training)
+        after = exam.loss(training.network.eval(), device, seed=job.config.seed)
+        training.save_weights(weights_path(job.folder, "stage3"))
+        if not job.processes.is_first:
+            return StepResult()
+        pictures, features = test.pictures(job), test.features_of(range(len(test)))
+        rebuilt_before, rebuilt = (rebuild(job, part, features) for part in ("stage1", "stage3"))
         metrics = {
             "stage3_noise_loss_before": before,
-            "stage3_noise_loss_after": held_out_loss(detokenizer),
-            "stage3_psnr_before_db": psnr_db(rebuilt_before, held_out.pictures),
-            "stage3_psnr_after_db": psnr_db(rebuilt, held_out.pictures),
+            "stage3_noise_loss_after": after,
+            "stage3_psnr_before_db": psnr_db(rebuilt_before, pictures),
+            "stage3_psnr_after_db": psnr_db(rebuilt, pictures),
         }
-        tracker.metrics(metrics, stage.steps)
-        sheet = [held_out.pictures, rebuilt_before, rebuilt]
-        tracker.artifact(save_comparison(job.out_dir / "told_from_captions.png", sheet))
-        save_weights(detokenizer, weights_path(job.folder, "stage3"))
-        counts = {"samples": len(train.latents), "held_out_samples": len(held_out.latents)}
-        return StepResult(counts=counts, metrics=metrics, tracking_run_id=tracker.run_id)
+        log.metrics(metrics, stage.steps)
+        log.artifact(save_comparison(job.out_dir / "told_from_captions.png", [pictures, rebuilt_before, rebuilt]))
+        counts = {"samples": len(train), "held_out_samples": len(test)}
+        return StepResult(counts=counts, metrics=metrics, tracking_run_id=log.run_id)
 
 
-def predicted_views(job: Job, autoencoder: Autoencoder) -> tuple[Views, Views]:
-    """Give for both splits the target pictures and the features that stage 2 predicts for them."""
-    model = job.config.model
-    mllm, encoder = load_mllm(job.folder, model), load_image_encoder(job.folder, model)
-    tokenizer = load_tokenizer(job.folder, model)
+def predicted_views(job: Job, name: str) -> Views:
+    """View every target picture of a split, with the features that stage 2 predicts for it."""
+    split = load_split(job, name, "image_encoder", "autoencoder")
+    pairs = {f"{chunk.story_id}:{target}": (chunk, target) for chunk, target in every_target(split.chunks)}
+    keys = list(pairs)
+    store = _predictions(job, split, pairs)
+    digests = [chunk.image_sha256[target] for chunk, target in pairs.values()]
+    return Views(split, digests, lambda rows: store.rows([keys[row] for row in rows], FEATURES))
 
-    def views(name: str, num_samples: int | None) -> Views:
-        split = load_split(job, name, encoder_square(model.image_encoder))
-        pairs = every_target(split.chunks)
-        chosen = pairs if num_samples is None else spread(pairs, num_samples)
-        batches = batches_of(chosen, tokenizer, split)
-        features = predict(mllm, batches, encode_features(encoder, split.pictures))
-        targets = [row for batch in batches for row in target_rows(batch)]
-        painted = split.pictures_as(detokenizer_square(model.detokenizer))
-        return views_of(painted.pixels[targets], painted.size_ids[targets], features=features, autoencoder=autoencoder)
 
-    return views("train", None), views("validation", job.config.train.validation_samples)
+def _predictions(job: Job, split: Split, pairs: Mapping[str, tuple[Story, int]]) -> Store:
+    """Open the store of what stage 2 predicts, captions and earlier pictures given; what it lacks is made."""
+    model, train, processes = job.config.model, job.config.train, job.processes
+    encoder, dtype = model.image_encoder, dtype_of(train.stage2.precision)
+    shape = (encoder.num_queries, encoder.output_dim)
+    digest = " ".join(digest_of(path) for path in (job.folder.part_dir("stage2"), job.folder.dataset_dir))
+    fields = {FEATURES: TensorInfo(shape, DTYPES[train.features.dtype])}
+    root = job.folder.features_dir if train.features.enabled else job.out_dir / ".predictions"
+    root.mkdir(parents=True, exist_ok=True)
+    maker = Maker("stage2", f"{digest} {train.stage2.precision}", None, fields)
+    store = open_store(root, maker, shard_pictures=train.features.shard_pictures)
+    if store.missing(list(pairs)):
+        mllm = load_mllm(job.folder, model, device=processes.device, dtype=dtype)
+        tokenizer = load_tokenizer(job.folder, model)
+
+        def predict(batch: Sequence[tuple[Story, int]]) -> dict[str, Tensor]:
+            laid_out = batch_of(batch, tokenizer, split).to(processes.device, dtype)
+            return {FEATURES: mllm(**laid_out.inputs).predicted_features}
+
+        made = store.make(
+            list(pairs),
+            pairs.__getitem__,
+            predict,
+            batch_size=_BATCH,
+            desc="predict features",
+            rank=processes.rank,
+            world=processes.count,
+        )
+        job.count(predicted_features=made.encodes)
+    processes.wait()
+    store.refresh()
+    return store

@@ -1,65 +1,73 @@
-"""A split's pictures as the de-tokenizer's stages see them: pixels, latents, features and sizes, each made once."""
+"""Pictures as the de-tokenizer's stages see them: what is to be painted, and the features that it is painted from."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from story_model.autoencoder import Autoencoder
 from story_model.config import SamplerConfig
-from story_model.detokenizer import Detokenizer
-from story_model.image_encoder import ImageEncoder
+from story_model.device import dtype_of
 from story_model.painting import Painter
-from story_model.parts import load_image_encoder
-from story_model.pixels import detokenizer_square, encoder_square, signed, to_image, unsigned
+from story_model.parts import load_autoencoder, load_detokenizer, load_image_encoder
+from story_model.pixels import detokenizer_square, signed, to_image, unsigned
 from training.batches import spread
-from training.corpus import load_split
-from training.pictures import encode_features
+from training.corpus import Split
 from training.steps import Job
 
 _SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Views:
-    """Several views of the same N pictures, row by row."""
+class View:
+    """Some pictures, row by row."""
 
-    pictures: Tensor
-    """(N, 3, H, W) in [-1, 1], square as the de-tokenizer paints them."""
     latents: Tensor
-    """(N, C, h, w), of `pictures`."""
+    """(N, C, h, w), of the pictures that are to be painted."""
     features: Tensor
-    """(N, F, D), of the pictures as the encoder sees them, or what the language model predicts of these."""
+    """(N, F, D), that they are painted from."""
     size_ids: Tensor
-    """(N, 6): what SD-XL is told about the size and crop of `pictures`."""
+    """(N, 6): what SD-XL is told about their size and crop."""
 
-    def rows(self, rows: Sequence[int]) -> "Views":
-        """Choose pictures."""
-        return Views(self.pictures[rows], self.latents[rows], self.features[rows], self.size_ids[rows])
+
+@dataclass(frozen=True)
+class Views:
+    """Pictures of a split, looked at when they are asked for."""
+
+    split: Split
+    digests: list[str]
+    """Picture of each sample."""
+    features_of: Callable[[Sequence[int]], Tensor]
+    """Features (N, F, D) of samples."""
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def rows(self, rows: Sequence[int]) -> View:
+        """Look at some samples."""
+        latents, size_ids = self.split.encodings.latents([self.digests[row] for row in rows])
+        return View(latents, self.features_of(rows), size_ids)
 
     def spread(self, count: int) -> "Views":
-        """Choose `count` pictures evenly over all of them."""
-        return self.rows(spread(range(len(self.pictures)), count))
+        """Choose `count` samples evenly over all of them."""
+        chosen = spread(range(len(self)), count)
+        return replace(
+            self,
+            digests=[self.digests[row] for row in chosen],
+            features_of=lambda rows: self.features_of([chosen[row] for row in rows]),
+        )
+
+    def pictures(self, job: Job) -> Tensor:
+        """Decode the pictures, (N, 3, H, W) in [-1, 1], square as the de-tokenizer paints them."""
+        return signed(self.split.pixels(self.digests, detokenizer_square(job.config.model.detokenizer)))
 
 
-@torch.no_grad()
-def load_views(job: Job, split: str, encoder: ImageEncoder, autoencoder: Autoencoder) -> Views:
-    """Read a split's pictures; each is encoded once."""
-    model = job.config.model
-    seen = load_split(job, split, encoder_square(model.image_encoder))
-    features = encode_features(encoder, seen.pictures)
-    painted = seen.pictures_as(detokenizer_square(model.detokenizer))
-    return views_of(painted.pixels, painted.size_ids, features=features, autoencoder=autoencoder)
-
-
-@torch.no_grad()
-def views_of(pixels: Tensor, size_ids: Tensor, *, features: Tensor, autoencoder: Autoencoder) -> Views:
-    """Set up the views of pictures (N, 3, H, W) whose features (N, F, D) are known."""
-    values = signed(pixels)
-    return Views(values, autoencoder.encode(values), features, size_ids)
+def true_views(split: Split) -> Views:
+    """View all pictures of a split, with the features that the encoder sees in them."""
+    digests = split.digests
+    return Views(split, digests, lambda rows: split.encodings.features([digests[row] for row in rows]))
 
 
 def save_comparison(path: Path, rows: Sequence[Tensor]) -> Path:
@@ -70,14 +78,18 @@ def save_comparison(path: Path, rows: Sequence[Tensor]) -> Path:
     return path
 
 
-def rebuild(job: Job, detokenizer: Detokenizer, autoencoder: Autoencoder, features: Tensor) -> Tensor:
-    """Paint pictures (N, 3, H, W) in [-1, 1] from features, without guidance: what the features alone say."""
-    model = job.config.model
+def rebuild(job: Job, part: str, features: Tensor) -> Tensor:
+    """Paint pictures (N, 3, H, W) in [-1, 1] from features, without guidance: what the features alone say.
+
+    `part` names the stage whose weights paint, as it left them on disk.
+    """
+    model, device = job.config.model, job.processes.device
+    dtype = dtype_of(job.config.train.stage1.precision)
     painter = Painter(
-        detokenizer,
-        autoencoder,
-        load_image_encoder(job.folder, model),
+        load_detokenizer(job.folder, model, "stage1" if part == "stage1" else "stage3", device=device, dtype=dtype),
+        load_autoencoder(job.folder, model, device=device),
+        load_image_encoder(job.folder, model, device=device, dtype=dtype),
         config=model.detokenizer,
         sampler=SamplerConfig(steps=job.config.train.reconstruction_steps, guidance=1.0),
     )
-    return torch.cat(list(painter.paint(features, range(len(features)))))
+    return torch.cat(list(painter.paint(features, range(len(features))))).cpu()

@@ -14,7 +14,7 @@ from story_model.train_config import GuardConfig, LaunchConfig, OptimizerConfig,
 from training.checkpoints import CHECKPOINTS
 from training.guards import SKIPPED
 from training.loop import Interrupted, Step, Training, rate_factor
-from training.processes import Processes, joined
+from training.processes import Processes
 from training.task import Draw, Losses
 
 CPU = torch.device("cpu")
@@ -223,12 +223,11 @@ def test_gradients_that_are_not_finite_move_nothing(tmp_path: Path) -> None:
 def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
     straight = training(tmp_path / "straight")
     run(straight)
-    with joined(CPU, timeout_s=60) as processes:
-        stopped = training(tmp_path / "run", processes=processes)
-        with pytest.raises(Interrupted, match="stopped after step 3"):
-            for step in stopped:
-                if step.number == 3:
-                    os.kill(os.getpid(), signal.SIGTERM)
+    stopped = iter(training(tmp_path / "run"))
+    assert [next(stopped).number for _ in range(3)] == [1, 2, 3]
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Interrupted, match="stopped after step 3"):
+        next(stopped)
     resumed = training(tmp_path / "run")
     assert run(resumed)[0].number == 4
     assert torch.equal(weights(resumed), weights(straight))
