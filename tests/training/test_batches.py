@@ -1,24 +1,24 @@
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from story_model.dataset import Story
 from story_model.packed_attention import Packing
-from story_model.pixels import Square
 from story_model.tokens import SEPARATOR, StoryTokenizer, train_tokenizer
 from training.batches import (
     StoryBatch,
     every_target,
     generator_of,
-    random_targets,
+    random_target,
     rows_of_step,
     spread,
     story_batch,
     weights_of,
 )
-from training.pictures import Pictures
 
 CAPTIONS = ("Pip runs.", "Luna sleeps in the city.", "Bolt waves at the beach.", "Tiko jumps.")
 
@@ -33,12 +33,18 @@ def story(number: int, length: int) -> Story:
 
 
 STORIES = [story(0, 4), story(1, 3)]
-PICTURES = Pictures(
-    Square(2, "squash"),
-    pixels=torch.zeros(7, 3, 2, 2, dtype=torch.uint8),
-    size_ids=torch.zeros(7, 6),
-    rows={digest: row for row, digest in enumerate(d for s in STORIES for d in s.image_sha256)},
-)
+DIGESTS = [digest for of in STORIES for digest in of.image_sha256]
+
+
+def features_of(digests: Sequence[str]) -> Tensor:
+    """Give each picture features (1, 2) that hold its number among all."""
+    return torch.tensor([[[DIGESTS.index(digest), 0]] for digest in digests], dtype=torch.float32)
+
+
+def pictures_of(batch: StoryBatch) -> list[int]:
+    return batch.features_NFD[:, 0, 0].int().tolist()
+
+
 TOKENIZER = StoryTokenizer(train_tokenizer(list(CAPTIONS), vocab_size=300, num_image_tokens=4), 4)
 
 
@@ -64,7 +70,8 @@ def test_no_sample_at_all_is_refused() -> None:
 
 
 def test_any_pair_but_the_first_becomes_a_target_equally_often() -> None:
-    counts = Counter(random_targets([STORIES[0]] * 3000, generator_of(0, 0)))
+    generator = generator_of(0, 0)
+    counts = Counter(random_target(STORIES[0], generator) for _ in range(3000))
     assert counts.keys() == {1, 2, 3}
     assert min(counts.values()) > 900
 
@@ -107,8 +114,8 @@ def test_a_chunk_weighs_what_its_subset_does() -> None:
 
 
 def test_pictures_of_a_batch_stand_in_the_order_of_their_positions() -> None:
-    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES)
-    assert batch.picture_rows == [0, 1, 4, 5, 6]
+    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, features_of=features_of)
+    assert pictures_of(batch) == [0, 1, 4, 5, 6]
     assert batch.features_are_target_N.tolist() == [False, True, False, False, True]
     assert batch.features_are_context_N.tolist() == [True, False, True, True, False]
     assert [int(part.sum()) for part in batch.context_positions_BS[0].split(lengths_of(batch))] == [4, 8]
@@ -116,8 +123,8 @@ def test_pictures_of_a_batch_stand_in_the_order_of_their_positions() -> None:
 
 
 def test_a_picture_is_context_and_target_where_all_are_to_be_predicted() -> None:
-    batch = story_batch(STORIES, None, tokenizer=TOKENIZER, pictures=PICTURES)
-    assert batch.picture_rows == [0, 1, 2, 3, 4, 5, 6]
+    batch = story_batch(STORIES, None, tokenizer=TOKENIZER, features_of=features_of)
+    assert pictures_of(batch) == [0, 1, 2, 3, 4, 5, 6]
     assert batch.features_are_target_N.tolist() == [False, True, True, True, False, True, True]
     assert batch.features_are_context_N.tolist() == [True, True, True, False, True, True, False]
     assert int(batch.context_positions_BS.sum()) == 4 * 5
@@ -126,7 +133,7 @@ def test_a_picture_is_context_and_target_where_all_are_to_be_predicted() -> None
 
 @pytest.mark.parametrize("targets", [[1, 2], None], ids=["prefix", "all targets"])
 def test_a_batch_is_one_row_without_padding(targets: list[int] | None) -> None:
-    batch = story_batch(STORIES, targets, tokenizer=TOKENIZER, pictures=PICTURES)
+    batch = story_batch(STORIES, targets, tokenizer=TOKENIZER, features_of=features_of)
     assert batch.num_padding == 0
     assert not (batch.input_ids_BS == TOKENIZER.pad).any()
     [num_tokens] = {getattr(batch, name).numel() for name in ("input_ids_BS", "labels_BS", "context_positions_BS")}
@@ -134,7 +141,7 @@ def test_a_batch_is_one_row_without_padding(targets: list[int] | None) -> None:
 
 
 def test_a_batch_counts_what_its_losses_are_means_over() -> None:
-    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES)
+    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, features_of=features_of)
     words = [len(TOKENIZER.encode(SEPARATOR + CAPTIONS[target])) for target in (1, 2)]
     # Besides its words a target's picture mark and the end of the sequence are scored.
     assert batch.counts == {"word": sum(words) + 2 * 2, "feature": 2}
@@ -143,21 +150,29 @@ def test_a_batch_counts_what_its_losses_are_means_over() -> None:
 
 def test_all_targets_count_as_the_samples_of_one_do() -> None:
     singly = [
-        story_batch([chunk], [target], tokenizer=TOKENIZER, pictures=PICTURES).counts
+        story_batch([chunk], [target], tokenizer=TOKENIZER, features_of=features_of).counts
         for chunk, target in every_target(STORIES)
     ]
-    batch = story_batch(STORIES, None, tokenizer=TOKENIZER, pictures=PICTURES)
+    batch = story_batch(STORIES, None, tokenizer=TOKENIZER, features_of=features_of)
     assert batch.counts == {name: sum(counts[name] for counts in singly) for name in ("word", "feature")}
     assert batch.num_samples == 2
 
 
 def test_a_moved_batch_has_all_its_tensors_there() -> None:
-    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, pictures=PICTURES).to(torch.device("meta"))
-    inputs = batch.inputs(torch.zeros(7, 4, 8, device="meta"))
+    batch = story_batch(STORIES, [1, 2], tokenizer=TOKENIZER, features_of=features_of).to(torch.device("meta"))
+    inputs = batch.inputs
     packing = inputs.pop("packing")
     assert isinstance(packing, Packing)
     assert {tensor.device.type for tensor in [*inputs.values(), packing.position_ids_BS]} == {"meta"}
     assert batch.num_samples == 2
+
+
+def test_features_take_the_precision_that_they_are_moved_at() -> None:
+    batch = story_batch(STORIES, None, tokenizer=TOKENIZER, features_of=features_of)
+    half = batch.to(torch.device("cpu"), torch.bfloat16)
+    assert half.target_features.dtype == torch.bfloat16
+    assert half.target_features[:, 0, 0].tolist() == [1, 2, 3, 5, 6]
+    assert batch.features_NFD.dtype == torch.float32
 
 
 def test_spread_takes_from_all_over() -> None:
