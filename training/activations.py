@@ -8,7 +8,7 @@ take besides for a moment is not counted.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from story_model.config import RunConfig
+from story_model.config import ModelConfig, RunConfig
 from story_model.train_config import Precision
 from training.flops import (
     Network,
@@ -124,25 +124,58 @@ def part_activations(config: RunConfig, part: TrainedPart, text: StoryText) -> B
     """Measure a trained part at its configured precision; its losses on words are counted, others are small."""
     model = config.model
     precision: Precision = getattr(config.train, part).precision
-    if part == "stage2" or part == "language_model":
-        return _language_activations(config, part, text, precision)
     if part == "image_encoder":
-        encoder = held(empty_image_encoder(model), precision)
-        side = encoder.image_size
-        return BatchActivations(*growth(encoder, lambda samples: encoder(_blank(samples, 3, side, side)), precision))
-    detokenizer = held(empty_detokenizer(model, part), precision)
+        return BatchActivations(*_of_encoder(model, precision))
+    if part == "stage1" or part == "stage3":
+        return BatchActivations(*_of_detokenizer(model, part, precision))
+    kept = _of_language_model(model, part, precision)
+    shape = stage2_shape(config, text) if part == "stage2" else words_shape(text)
+    sample = kept.word * shape.scored
+    sample += kept.context_picture * shape.context_pictures + kept.target_picture * shape.target_pictures
+    is_prefix = part == "stage2" and config.train.stage2.sequences == "prefix"
     return BatchActivations(
-        *growth(detokenizer, lambda samples: run_detokenizer(detokenizer, model, samples), precision)
+        kept.once,
+        sample,
+        kept.token,
+        lambda samples: long_batch_tokens(text, samples) if is_prefix else samples * shape.tokens,
     )
 
 
-def _language_activations(
-    config: RunConfig, part: Literal["stage2", "language_model"], text: StoryText, precision: Precision
-) -> BatchActivations:
-    mllm = held(empty_mllm(config.model), precision) if part == "stage2" else None
-    llama = mllm.llama if mllm is not None else held(empty_llama(config.model), precision)
-    shape = stage2_shape(config, text) if mllm is not None else words_shape(text)
-    sizes, width = config.model.image_encoder, config.model.mllm.language_model.hidden_size
+# Each is measured once in a process.
+
+
+@cache
+def _of_encoder(model: ModelConfig, precision: Precision) -> tuple[Activations, Activations]:
+    encoder = held(empty_image_encoder(model), precision)
+    return growth(
+        encoder, lambda samples: encoder(_blank(samples, 3, encoder.image_size, encoder.image_size)), precision
+    )
+
+
+@cache
+def _of_detokenizer(
+    model: ModelConfig, part: Literal["stage1", "stage3"], precision: Precision
+) -> tuple[Activations, Activations]:
+    detokenizer = held(empty_detokenizer(model, part), precision)
+    return growth(detokenizer, lambda samples: run_detokenizer(detokenizer, model, samples), precision)
+
+
+@dataclass(frozen=True)
+class _LanguageActivations:
+    once: Activations
+    token: Activations
+    word: Activations
+    context_picture: Activations = Activations()
+    target_picture: Activations = Activations()
+
+
+@cache
+def _of_language_model(
+    model: ModelConfig, part: Literal["stage2", "language_model"], precision: Precision
+) -> _LanguageActivations:
+    mllm = held(empty_mllm(model), precision) if part == "stage2" else None
+    llama = mllm.llama if mllm is not None else held(empty_llama(model), precision)
+    width = model.mllm.language_model.hidden_size
 
     def score(words: int) -> Tensor:
         hidden, labels = _blank(words, width).requires_grad_(), torch.empty(words, dtype=torch.long, device="meta")
@@ -150,27 +183,15 @@ def _language_activations(
 
     once, token = growth(llama, lambda tokens: run_llama(llama, tokens), precision, size=_TRIAL_TOKENS)
     head, word = growth(llama, score, precision)
-    once, sample = once + head, word * shape.scored
-    if mllm is not None:
-        given = (
-            (mllm.input_resampler, sizes.num_queries, shape.context_pictures),
-            (mllm.output_resampler, config.model.mllm.num_image_tokens, shape.target_pictures),
-        )
-        for resampler, length, pictures in given:
-            first, picture = growth(resampler, partial(_resample, resampler, length, width), precision)
-            once, sample = once + first, sample + picture * pictures
-    is_prefix = mllm is not None and config.train.stage2.sequences == "prefix"
-    return BatchActivations(
-        once,
-        sample,
-        token,
-        lambda samples: long_batch_tokens(text, samples) if is_prefix else samples * shape.tokens,
-    )
+    if mllm is None:
+        return _LanguageActivations(once + head, token, word)
 
+    def resampled(resampler: nn.Module, length: int) -> tuple[Activations, Activations]:
+        return growth(resampler, lambda pictures: resampler(_blank(pictures, length, width)), precision)
 
-def _resample(resampler: nn.Module, length: int, width: int, pictures: int) -> Tensor:
-    seen: Tensor = resampler(_blank(pictures, length, width))
-    return seen
+    into, context_picture = resampled(mllm.input_resampler, model.image_encoder.num_queries)
+    out_of, target_picture = resampled(mllm.output_resampler, model.mllm.num_image_tokens)
+    return _LanguageActivations(once + head + into + out_of, token, word, context_picture, target_picture)
 
 
 def held(network: Network, precision: Precision) -> Network:
@@ -267,7 +288,9 @@ class _FusedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
-        result = q.new_empty(*q.shape[:-1], v.shape[-1])
+        batch, heads, queries, _ = q.shape
+        # Laid out as the next matrix product wants it, with no copy between.
+        result = q.new_empty(batch, queries, heads, v.shape[-1]).transpose(1, 2)
         ctx.save_for_backward(q, k, v, result, q.new_empty(q.shape[:-1], dtype=torch.float32))
         return result
 

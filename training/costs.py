@@ -7,25 +7,25 @@ follow from an assumed utilisation. Decoding pictures and what parts are measure
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from torch import nn
 
-from story_model.config import RunConfig
+from story_model.config import ModelConfig, RunConfig
 from story_model.mllm import trainable
 from story_model.train_config import LaunchConfig, Precision, StageConfig
 from training.activations import part_activations
 from training.flops import (
     SampleFlops,
     TrainedPart,
-    autoencoder_flops,
+    counted_autoencoder,
+    counted_image_encoder,
+    counted_mllm,
     empty_autoencoder,
     empty_detokenizer,
     empty_image_encoder,
     empty_llama,
     empty_mllm,
-    frozen,
-    image_encoder_flops,
-    mllm_flops,
     sample_flops,
     stage2_shape,
     story_text,
@@ -153,14 +153,13 @@ def _once(config: RunConfig, assumptions: Assumptions) -> Iterator[OncePlan]:
         hours = _hours(items * flops, "float32" if is_exact else precision, gpus, assumptions)
         return OncePlan(name, _count(network), items, flops, hours, items * item_bytes)
 
-    encoder = frozen(empty_image_encoder(model))
-    yield once("image features", encoder, pictures, image_encoder_flops(encoder).forward, feature_bytes(config), False)
-    autoencoder = frozen(empty_autoencoder(model))
-    flops = autoencoder_flops(autoencoder, model).forward
+    encoder, autoencoder, mllm = empty_image_encoder(model), empty_autoencoder(model), empty_mllm(model)
+    seen, latents, counted = counted_image_encoder(model), counted_autoencoder(model), counted_mllm(model)
+    yield once("image features", encoder, pictures, seen.forward, feature_bytes(config), False)
     # In float32 always: SD-XL's autoencoder overflows in less.
-    yield once("latents", autoencoder, pictures, flops, latent_bytes(config), True)
-    mllm, text = frozen(empty_mllm(model)), story_text(config, assumptions.caption_tokens)
-    counted, targets = mllm_flops(mllm, model), text.num_pairs - 1
+    yield once("latents", autoencoder, pictures, latents.forward, latent_bytes(config), True)
+    text = story_text(config, assumptions.caption_tokens)
+    targets = text.num_pairs - 1
     if config.train.stage2.sequences == "all_targets":
         flops = counted.of(stage2_shape(config, text)).forward
     else:
@@ -190,8 +189,7 @@ def _trained(config: RunConfig, part: TrainedPart, assumptions: Assumptions) -> 
     stage: StageConfig = getattr(config.train, part)
     launch: LaunchConfig = getattr(config.train.launch, part)
     text, gpus = story_text(config, assumptions.caption_tokens), _gpus(launch, assumptions)
-    network = _network(config, part)
-    parameters, trained = _count(network), sum(one.numel() for _, one in trainable(network))
+    parameters, trained = _sizes(config.model, part)
     sample = sample_flops(config, part, text, stored_features=config.train.features.enabled)
     step_flops = stage.batch_size * (sample.trained.total + sample.frozen)
     recomputed = stage.batch_size * sample.trained.forward if launch.activation_checkpointing == "full" else 0.0
@@ -276,12 +274,17 @@ def _milder_launches(launch: LaunchConfig, share: int) -> Iterator[LaunchConfig]
             yield launch.model_copy(update={"micro_batch_size": size, **change})
 
 
-def _network(config: RunConfig, part: TrainedPart) -> nn.Module:
+@cache
+def _sizes(model: ModelConfig, part: TrainedPart) -> tuple[int, int]:
+    """Give the parameters of the network that a part trains, and how many of them are trained."""
+    network: nn.Module
     if part == "image_encoder":
-        return empty_image_encoder(config.model)
-    if part == "language_model":
-        return empty_llama(config.model)
-    return empty_mllm(config.model) if part == "stage2" else empty_detokenizer(config.model, part)
+        network = empty_image_encoder(model)
+    elif part == "language_model":
+        network = empty_llama(model)
+    else:
+        network = empty_mllm(model) if part == "stage2" else empty_detokenizer(model, part)
+    return _count(network), sum(parameter.numel() for _, parameter in trainable(network))
 
 
 def _bystanders(config: RunConfig, part: TrainedPart) -> float:

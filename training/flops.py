@@ -9,6 +9,7 @@ FLOPs, and utilisation is their rate over a device's peak.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, TypeVar
 
 import torch
@@ -240,6 +241,39 @@ def run_detokenizer(detokenizer: Detokenizer, config: ModelConfig, pictures: int
     return predicted
 
 
+# A configured network as it is trained; each is counted once in a process.
+
+
+@cache
+def counted_image_encoder(model: ModelConfig) -> Flops:
+    """Count the image encoder over one picture."""
+    return image_encoder_flops(empty_image_encoder(model))
+
+
+@cache
+def counted_autoencoder(model: ModelConfig) -> Flops:
+    """Count encoding one picture to latents."""
+    return autoencoder_flops(frozen(empty_autoencoder(model)), model)
+
+
+@cache
+def counted_detokenizer(model: ModelConfig, part: Literal["stage1", "stage3"]) -> Flops:
+    """Count the de-tokenizer over one picture's latents, as a stage trains it."""
+    return detokenizer_flops(empty_detokenizer(model, part), model)
+
+
+@cache
+def counted_llama(model: ModelConfig) -> LanguageModelFlops:
+    """Count the language model, all of it trained."""
+    return llama_flops(empty_llama(model))
+
+
+@cache
+def counted_mllm(model: ModelConfig) -> LanguageModelFlops:
+    """Count the language model with its resamplers, as stage 2 trains it."""
+    return mllm_flops(empty_mllm(model), model)
+
+
 # ---------------------------------------------------------------------------------------------------- one sample
 
 
@@ -264,13 +298,13 @@ def sample_flops(config: RunConfig, part: TrainedPart, text: StoryText, *, store
     """
     model = config.model
     if part == "language_model":
-        trained = llama_flops(empty_llama(model)).of(words_shape(text))
+        trained = counted_llama(model).of(words_shape(text))
     elif part == "image_encoder":
-        trained = image_encoder_flops(empty_image_encoder(model))
+        trained = counted_image_encoder(model)
     elif part == "stage2":
-        trained = mllm_flops(empty_mllm(model), model).of(stage2_shape(config, text))
+        trained = counted_mllm(model).of(stage2_shape(config, text))
     else:
-        trained = detokenizer_flops(empty_detokenizer(model, part), model)
+        trained = counted_detokenizer(model, part)
     return SampleFlops(trained, 0.0 if stored_features else _frozen_flops(config, part, text))
 
 
@@ -292,14 +326,13 @@ def _frozen_flops(config: RunConfig, part: TrainedPart, text: StoryText) -> floa
     if part in {"image_encoder", "language_model"}:
         return 0.0
     model, shape = config.model, mean_prefix_shape(text)
-    seen = image_encoder_flops(frozen(empty_image_encoder(model))).forward
+    seen = counted_image_encoder(model).forward
     if part == "stage2":
         return seen * (text.num_pairs if config.train.stage2.sequences == "all_targets" else shape.pictures)
-    latents = autoencoder_flops(frozen(empty_autoencoder(model)), model).forward
+    latents = counted_autoencoder(model).forward
     if part == "stage1":
         return seen + latents
-    predicted = mllm_flops(frozen(empty_mllm(model)), model).of(shape).forward
-    return seen * shape.pictures + predicted + latents
+    return seen * shape.pictures + counted_mllm(model).of(shape).forward + latents
 
 
 def _attention(counter: FlopCounterMode) -> int:

@@ -69,10 +69,9 @@ def footprint_of(
     stage = launch.zero_stage if is_deepspeed else 0
     state_share, gradient_share, weight_share = (1 / gpus if stage >= least else 1.0 for least in (1, 2, 3))
     trained_width = WIDTH[precision] if is_deepspeed else WIDTH["float32"]
-    has_copy = is_deepspeed and (stage >= 1 or precision == "bfloat16")
     whole = (parameters - trained) * WIDTH[precision] + trained * trained_width
     gathered = min(1.0, _GATHERED / parameters) if stage == 3 else 0.0
-    optimizer = trained * (_MOMENTS_WIDTH + (WIDTH["float32"] if has_copy else 0)) * state_share
+    optimizer = trained * (_MOMENTS_WIDTH + (WIDTH["float32"] if is_deepspeed else 0)) * state_share
     offloads = launch.offload and is_deepspeed
     resident = 0.0 if offloads and stage == 3 else whole * weight_share
     return Footprint(
