@@ -17,14 +17,16 @@ def train_all(run: str = "demo", preset: str | None = None, overrides: tuple[str
     """
     folder, config = open_run(run, preset, overrides)
     artifacts.link_to_tracking(folder)
-    threads = config.train.threads
-    threads = config.train.threads
+    how = config.train
     # Side by side what does not build on one another: two processes use two cores better than two threads do.
-    words = train.train.submit(("tokenizer", "language_model"), folder, threads)
-    pictures = train.train.submit(("autoencoder", "image_encoder"), folder, threads)
-    stage1 = train.train.submit(("stage1",), folder, threads, wait_for=[pictures])
-    stage2 = train.train.submit(("stage2",), folder, threads, wait_for=[words, pictures])
-    stage3 = train.train.submit(("stage3",), folder, threads, wait_for=[stage1, stage2])
-    for part in (words, pictures, stage1, stage2, stage3):  # the first that failed says why
+    words = train.train.submit(("tokenizer", "language_model"), folder, how)
+    before = [] if how.launch.side_by_side else [words]
+    pictures = train.train.submit(("autoencoder", "image_encoder"), folder, how, wait_for=before)
+    features = train.train.submit(("features",), folder, how, wait_for=[pictures])
+    stage1 = train.train.submit(("stage1",), folder, how, wait_for=[features])
+    before = [words, features] if how.launch.side_by_side else [words, stage1]
+    stage2 = train.train.submit(("stage2",), folder, how, wait_for=before)
+    stage3 = train.train.submit(("stage3",), folder, how, wait_for=[stage1, stage2])
+    for part in (words, pictures, features, stage1, stage2, stage3):  # the first that failed says why
         part.result()
     train.show_training(folder)

@@ -520,6 +520,9 @@ class Settings(BaseSettings):
     """MLflow's store: the one that a bare `mlflow ui` in the project folder opens."""
     experiment: str = "storystream"
     """MLflow's experiment."""
+    launcher: str = ""
+    """Command that runs what follows it on every node, for a training over several: `{nodes}` and `{processes}` (of
+    each) stand for their numbers. The nodes meet where each one's PET_RDZV_ENDPOINT says."""
     api_base_url: str | None = None
     """OpenAI-compatible endpoint for captions, narratives and the judge."""
     api_key: SecretStr = SecretStr("")

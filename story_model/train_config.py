@@ -104,6 +104,13 @@ class LaunchesConfig(Section):
     stage1: LaunchConfig = LaunchConfig()
     stage2: LaunchConfig = LaunchConfig()
     stage3: LaunchConfig = LaunchConfig()
+    side_by_side: bool = True
+    """Train at once what does not build on one another; off where all of it would want the same GPUs."""
+
+    def of(self, part: str) -> LaunchConfig:
+        """How a part is spread: encoding pictures like stage 2, parts that are fitted or read in one process."""
+        launch: LaunchConfig = getattr(self, "stage2" if part == "features" else part, LaunchConfig())
+        return launch
 
 
 class TrainConfig(Section):

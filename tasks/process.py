@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from story_model.config import PROJECT_DIR
+from story_model.train_config import LaunchConfig
 
 log = logging.getLogger(__name__)
 
@@ -83,19 +84,30 @@ class Echo:
         log.info("%s", text)
 
 
-def run_module(module: str, *args: str, threads: int = 1, cwd: Path = PROJECT_DIR, grace_s: float = 10.0) -> None:
+def run_module(
+    module: str,
+    *args: str,
+    threads: int = 1,
+    cwd: Path = PROJECT_DIR,
+    grace_s: float = 10.0,
+    spread: LaunchConfig | None = None,
+    launcher: str = "",
+) -> None:
     """Run `python -m module args` to its end with `threads` threads for its arithmetic.
 
+    `spread` says over how many processes and nodes; the nodes are reached by the command `launcher` (see `Settings`).
     Whatever ends this call early (cancellation, SIGTERM, Ctrl-C) ends the process and its children too: SIGTERM, then
     SIGKILL after `grace_s` seconds.
 
     Raises:
         ProcessFailed: it exited non-zero or was killed.
     """
-    log.info("$ %s", shlex.join(["python", "-m", module, *args]))
+    arguments = [*_torchrun(spread or LaunchConfig()), "-m", module, *args]
+    before = _reaching(spread or LaunchConfig(), launcher)
+    log.info("$ %s", shlex.join([*before, "python", *arguments]))
     echo = Echo(sys.stderr if sys.stderr.isatty() else None)
     threads_env = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    process = start(["-m", module, *args], cwd=cwd, env=threads_env, stdout=subprocess.PIPE)
+    process = start(arguments, cwd=cwd, env=threads_env, stdout=subprocess.PIPE, launcher=before)
     assert process.stdout is not None
     try:
         while data := os.read(process.stdout.fileno(), _BLOCK):
@@ -110,8 +122,38 @@ def run_module(module: str, *args: str, threads: int = 1, cwd: Path = PROJECT_DI
         raise ProcessFailed("\n  ".join([f"python -m {module} {how}; its last lines:", *echo.last_lines]))
 
 
+def _torchrun(spread: LaunchConfig) -> list[str]:
+    """Give the arguments that have torchrun start a module, where it takes more than one process or DeepSpeed."""
+    if spread.processes == spread.nodes == 1 and spread.engine == "torch":
+        return []
+    # Over several nodes, PET_RDZV_ENDPOINT in the environment of each says where they meet.
+    meeting = ["--standalone"] if spread.nodes == 1 else ["--nnodes", str(spread.nodes), "--rdzv-backend", "c10d"]
+    return ["-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(spread.processes)]
+
+
+def _reaching(spread: LaunchConfig, launcher: str) -> list[str]:
+    """Give the command that runs what follows on every node.
+
+    Raises:
+        ValueError: there are several nodes and nothing says how to reach them.
+    """
+    if spread.nodes == 1:
+        return []
+    if not launcher:
+        raise ValueError(
+            f"train.launch asks for {spread.nodes} nodes; set STORY_LAUNCHER to the command that runs another on each "
+            "of them (infra/slurm, infra/kubernetes)"
+        )
+    return shlex.split(launcher.format(nodes=spread.nodes, processes=spread.processes))
+
+
 def start(
-    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int | IO[bytes]
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int | IO[bytes],
+    launcher: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start Python with these arguments at the head of a process group; `env` is added to our own environment.
 
@@ -119,7 +161,7 @@ def start(
     """
     setpriv = shutil.which("setpriv")
     return subprocess.Popen(
-        [*([setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []), sys.executable, *arguments],
+        [*([setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []), *launcher, sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
         stdin=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from story_model.train_config import LaunchConfig, OptimizerConfig, StageConfig
 from training.checkpoints import Checkpoint
 from training.processes import Processes
+from training.recomputation import recompute
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """What AdamW remembers of each parameter."""
@@ -78,6 +79,7 @@ def start_engine(
     names = {id(parameter) for parameter in trained.values()}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in names)
+    recompute(network, launch.activation_checkpointing)
     if launch.engine == "deepspeed":
         from training.sharded_engine import ShardedEngine
 

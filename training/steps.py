@@ -18,7 +18,7 @@ from pydantic import SerializeAsAny
 from story_model.config import ModelConfig, RunConfig, Settings
 from story_model.manifest import Manifest, StepResult, run_step
 from story_model.section import Section
-from story_model.train_config import LaunchConfig, LaunchesConfig, StageConfig
+from story_model.train_config import LaunchConfig, StageConfig
 from story_model.workspace import Part, RunFolder
 
 if TYPE_CHECKING:
@@ -69,43 +69,36 @@ class _Recipe:
     version: int
     needs: tuple[Part, ...]
     stage: Callable[[RunConfig], StageConfig | None] = lambda _: None
-    launch: Callable[[LaunchesConfig], LaunchConfig] = lambda _: LaunchConfig()
 
 
 RECIPES: dict[Part, _Recipe] = {
     "tokenizer": _Recipe("training.tokenizer", 1, ()),
-    "image_encoder": _Recipe(
-        "training.image_encoder", 3, (), lambda config: config.train.image_encoder, lambda to: to.image_encoder
-    ),
+    "image_encoder": _Recipe("training.image_encoder", 3, (), lambda config: config.train.image_encoder),
     "autoencoder": _Recipe("training.autoencoder", 1, ()),
     "language_model": _Recipe(
         "training.language_model",
         2,
         ("tokenizer",),
         lambda config: config.train.language_model,
-        lambda to: to.language_model,
     ),
-    "features": _Recipe("training.encode", 1, ("image_encoder", "autoencoder"), launch=lambda to: to.stage2),
+    "features": _Recipe("training.encode", 1, ("image_encoder", "autoencoder")),
     "stage1": _Recipe(
         "training.stage1_detokenizer",
         2,
         ("image_encoder", "autoencoder"),
         lambda config: config.train.stage1,
-        lambda to: to.stage1,
     ),
     "stage2": _Recipe(
         "training.stage2_mllm",
         2,
         ("tokenizer", "image_encoder", "language_model"),
         lambda config: config.train.stage2,
-        lambda to: to.stage2,
     ),
     "stage3": _Recipe(
         "training.stage3_adapt",
         2,
         ("tokenizer", "image_encoder", "autoencoder", "stage1", "stage2"),
         lambda config: config.train.stage3,
-        lambda to: to.stage3,
     ),
 }
 """In the order in which they build on one another."""
@@ -117,10 +110,10 @@ def train_parts(parts: Sequence[Part], folder: RunFolder, config: RunConfig, set
     Raises:
         ValueError: what they build on is missing, or the training cannot go on.
     """
-    if "RANK" not in os.environ:
+    if not started_by_torchrun():
         return [_train_alone(part, folder, config, settings) for part in parts]
     manifests = []
-    with _joined(settings, RECIPES[parts[0]].launch(config.train.launch)) as processes:
+    with _joined(settings, config.train.launch.of(parts[-1])) as processes:
         for part in parts:
             manifest = _train_among(processes, part, folder, config, settings)
             if manifest is not None:
@@ -128,10 +121,17 @@ def train_parts(parts: Sequence[Part], folder: RunFolder, config: RunConfig, set
     return manifests
 
 
+def started_by_torchrun() -> bool:
+    """Tell whether this process was started as one of several: torchrun tells each of them its rank."""
+    return "RANK" in os.environ
+
+
 def _train_alone(part: Part, folder: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
     def work(out_dir: Path) -> StepResult:
-        with _joined(settings, RECIPES[part].launch(config.train.launch)) as processes:
-            return _make(part, folder, config, settings, out_dir, processes)
+        from story_model.device import chosen_device
+        from training.processes import Processes
+
+        return _make(part, folder, config, settings, out_dir, Processes(chosen_device(settings.device)))
 
     return _as_step(part, folder, config, work)
 
@@ -161,7 +161,7 @@ def _make(
     part: Part, folder: RunFolder, config: RunConfig, settings: Settings, out_dir: Path, processes: "Processes"
 ) -> StepResult:
     recipe = RECIPES[part]
-    job = Job(folder, config, settings, out_dir, recipe.launch(config.train.launch), processes)
+    job = Job(folder, config, settings, out_dir, config.train.launch.of(part), processes)
     result: StepResult = import_module(recipe.module).make(job)
     return replace(result, counts=result.counts | job.counts)
 

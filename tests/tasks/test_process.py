@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from story_model.train_config import LaunchConfig
 from tasks.process import Echo, ProcessFailed, run_module
 
 SLEEPER = """
@@ -125,3 +127,31 @@ def test_characters_cut_between_two_reads_stay_whole(caplog: pytest.LogCaptureFi
         for byte in line:
             echo.feed(bytes([byte]))
     assert caplog.records[-1].message == "Żółw → 日"
+
+
+def test_several_processes_are_started_by_torchrun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = "import os\nprint('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])"
+    with caplog.at_level(logging.INFO):
+        run_module("step", cwd=write_module(tmp_path, source), spread=LaunchConfig(processes=2))
+    assert {"rank 0 of 2", "rank 1 of 2"} <= {record.message for record in caplog.records}
+
+
+def test_several_nodes_are_reached_by_the_launcher_and_meet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PET_RDZV_ENDPOINT", f"127.0.0.1:{free.getsockname()[1]}")
+    launcher = tmp_path / "everywhere"
+    launcher.write_text('#!/bin/sh\nnodes=$1; shift\nfor _ in $(seq "$nodes"); do "$@" & done; wait\n')
+    launcher.chmod(0o755)
+    source = "import os\nprint('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])"
+    spread = LaunchConfig(nodes=2, processes=1)
+    with caplog.at_level(logging.INFO):
+        run_module("step", cwd=write_module(tmp_path, source), spread=spread, launcher=f"{launcher} {{nodes}}")
+    assert {"rank 0 of 2", "rank 1 of 2"} <= {record.message for record in caplog.records}
+
+
+def test_several_nodes_without_a_launcher_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="asks for 2 nodes; set STORY_LAUNCHER"):
+        run_module("step", cwd=tmp_path, spread=LaunchConfig(nodes=2))

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from story_model.train_config import GuardConfig, LaunchConfig, OptimizerConfig, StageConfig
 from training.checkpoints import CHECKPOINTS
 from training.guards import SKIPPED
-from training.loop import Interrupted, Step, Training, rate_factor
+from training.loop import Step, Training, rate_factor
 from training.processes import Processes
+from training.steps import Interrupted
 from training.task import Draw, Losses
 
 CPU = torch.device("cpu")
