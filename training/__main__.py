@@ -2,13 +2,15 @@
 
 import argparse
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import get_args
 
 from story_model.config import Settings, read_config
 from story_model.workspace import Part, RunFolder
-from training.steps import train_parts
+from training.steps import Interrupted, train_parts
 
 
 def main() -> None:
@@ -26,10 +28,23 @@ def main() -> None:
     try:
         config = read_config(folder.config_path)
         train_parts(arguments.parts, folder, config, Settings())
+    except Interrupted as stop:
+        sys.stderr.write(f"training: {stop}\n")
+        _leave(128 + signal.SIGTERM)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"training: {error}")
     except OSError as error:  # a full disk, above all: the last checkpoint stays
         sys.exit(f"training: {error}; free some space and run the same command again")
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    """End this process; among others, without the interpreter's own end, in which DeepSpeed's threads at times abort."""
+    if "RANK" in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,10 @@ from training.checkpoints import Checkpoint, best_checkpoint, newest_checkpoint,
 from training.engine import Engine, start_engine
 from training.guards import Guard
 from training.processes import Processes, watched
+from training.steps import Interrupted
 from training.task import BatchT, Draw, Task, draws_of
 
 log = logging.getLogger(__name__)
-
-
-class Interrupted(BaseException):
-    """SIGTERM came; a checkpoint is written, the same command goes on from it."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def recompute(network: nn.Module, which: Literal["none", "selective", "full"]) -
     found = False
     for module in network.modules():
         if isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
-            module.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+            module.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
             found = True
         elif isinstance(module, ModelMixin) and module._supports_gradient_checkpointing:
             module.enable_gradient_checkpointing(partial(checkpoint, **options))

@@ -29,6 +29,10 @@ CHECKPOINTS = ".checkpoints"
 """Folder of a part in training, within the part's own; gone once the part is trained."""
 
 
+class Interrupted(BaseException):
+    """SIGTERM came; a checkpoint is written, the same command goes on from it."""
+
+
 class PartConfig(Section):
     """All that decides the weights of one part."""
 
