@@ -19,6 +19,7 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"
 MAY_USE_THE_ENVIRONMENT = {
     "story_model/config.py",  # Settings
     "story_model/tracking.py",  # switches telemetry off
+    "training/steps.py",  # asks whether torchrun started the process
     "tasks/process.py",  # hands the environment down to a child, unread
 }
 DANGEROUS = {

@@ -1,11 +1,10 @@
 """The processes that train one part together: who we are among them, and what all of them have to agree on.
 
-`torchrun` starts them and says so in the environment; without it there is one. Every process runs the same code on its
-own share of each batch; the first one alone writes.
+`torchrun` starts them; without it there is one. Every process runs the same code on its own share of each batch; the
+first one alone writes.
 """
 
 import faulthandler
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,17 +89,9 @@ class Processes:
         return bool(said.item())
 
 
-def started_by_torchrun() -> bool:
-    """Tell whether there may be other processes."""
-    return "RANK" in os.environ
-
-
 @contextmanager
 def joined(device: torch.device, *, timeout_s: float) -> Iterator[Processes]:
-    """Join the processes that torchrun started, or be the only one."""
-    if not started_by_torchrun():
-        yield Processes(device)
-        return
+    """Join the processes that torchrun started with this one, which may be the only one."""
     is_cuda = device.type == "cuda"
     if is_cuda:
         torch.cuda.set_device(device)

@@ -4,7 +4,6 @@ What DeepSpeed writes itself can be read by as many processes as wrote it and no
 out, through DeepSpeed's own access to them, so that checkpoints are those of any other engine.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -20,7 +19,7 @@ from deepspeed.utils import (
     safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from story_model.train_config import LaunchConfig, StageConfig
 from training.engine import MOMENTS, adamw
@@ -68,7 +67,7 @@ class ShardedEngine:
         Raises:
             ValueError: the process was not started by torchrun.
         """
-        if "RANK" not in os.environ:
+        if not distributed.is_initialized():
             raise ValueError(
                 "the engine deepspeed needs torchrun: torchrun --standalone --nproc-per-node N -m training"
             )
