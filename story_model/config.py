@@ -4,15 +4,15 @@ A run's configuration is a preset (`presets/*.yaml`) with `section.key=value` ov
 work starts, saved beside the run and logged with it. Modules never see it: they are handed plain numbers.
 """
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from story_model.overrides import apply_overrides, explain, suggest
 from story_model.section import Section
 from story_model.train_config import Precision, TrainConfig
 
@@ -425,10 +425,10 @@ def load_config(preset: str, overrides: Iterable[str] = ()) -> RunConfig:
         ValueError: the preset, a key or a value is unknown or wrong; the message names the nearest right one.
     """
     if preset not in preset_names():
-        raise ValueError(f"no preset {preset!r}; {_suggest(preset, preset_names())}")
+        raise ValueError(f"no preset {preset!r}; {suggest(preset, preset_names())}")
     tree: dict[str, Any] = yaml.safe_load((PRESETS_DIR / f"{preset}.yaml").read_text()) or {}
     tree["preset"] = preset
-    _apply(tree, overrides)
+    apply_overrides(tree, overrides)
     return _validate(tree)
 
 
@@ -439,7 +439,7 @@ def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
         ValueError: as `load_config`.
     """
     tree = config.model_dump(mode="json")
-    _apply(tree, overrides)
+    apply_overrides(tree, overrides)
     return _validate(tree)
 
 
@@ -458,48 +458,11 @@ def save_config(config: RunConfig, path: Path) -> None:
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _apply(tree: dict[str, Any], overrides: Iterable[str]) -> None:
-    """Set the overridden values in a configuration tree."""
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise ValueError(f"override {override!r} has no '='; write section.key=value")
-        *parents, leaf = key.strip().split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ValueError(f"override {override!r}: {parent!r} is a value, not a section")
-        node[leaf] = yaml.safe_load(value)
-
-
 def _validate(tree: Any) -> RunConfig:  # noqa: ANN401 - whatever the YAML held
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(
-            "; ".join(_explain(item["type"], item["loc"], item["msg"]) for item in error.errors())
-        ) from None
-
-
-def _explain(kind: str, location: Sequence[int | str], message: str) -> str:
-    dotted = ".".join(str(part) for part in location)
-    if kind != "extra_forbidden":
-        return f"config {dotted}: {message}"
-    section: Any = RunConfig
-    for part in location[:-1]:
-        section = _section_of(section.model_fields[part].annotation)
-    return f"config has no key {dotted!r}; {_suggest(str(location[-1]), list(section.model_fields))}"
-
-
-def _section_of(annotation: Any) -> Any:  # noqa: ANN401 - a type
-    """Give the section that a field holds, be it optional."""
-    return next((part for part in get_args(annotation) if part is not type(None)), annotation)
-
-
-def _suggest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise ValueError(explain(error, RunConfig)) from None
 
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -514,6 +477,8 @@ class Settings(BaseSettings):
 
     workspace: Path = PROJECT_DIR / "workspace"
     """Folder of all runs."""
+    pretrained: Path = PROJECT_DIR / "pretrained"
+    """Folder of published weights, laid out as SEED-Story's README says (see `train.pretrained`)."""
     device: Device = "auto"
     """What networks compute on; `auto`: a GPU where there is one."""
     tracking_uri: str = f"sqlite:///{PROJECT_DIR / 'mlflow.db'}"

@@ -78,9 +78,11 @@ def run_step(
     step: str,
     version: int,
     config: BaseModel,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Path | str],
 ) -> Manifest:
     """Run `work(out_dir)` unless its finished result is there already.
+
+    An input is a path, or the digest of something whose content is known otherwise.
 
     `work` may find files of an earlier, killed attempt with the same key and is free to go on from them.
 
@@ -88,7 +90,7 @@ def run_step(
         ValueError: an input is missing, or another process works on the folder right now.
     """
     settings = json.loads(config.model_dump_json())
-    digests = {name: digest_of(path) for name, path in sorted(inputs.items())}
+    digests = {name: found if isinstance(found, str) else digest_of(found) for name, found in sorted(inputs.items())}
     key = hashlib.sha256(json.dumps([step, version, settings, digests], sort_keys=True).encode()).hexdigest()
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from story_model.section import Section
 
@@ -113,11 +113,33 @@ class LaunchesConfig(Section):
         return launch
 
 
+class PretrainedConfig(Section):
+    """Parts that others have trained: the published files below STORY_PRETRAINED, or parts of another run."""
+
+    run: str | None = None
+    """Run of the workspace that they come from; none: the files as published."""
+    taken_over: tuple[Literal["tokenizer", "image_encoder", "autoencoder", "language_model", "stage1"], ...] = ()
+    """Parts that are taken as they are in place of being trained. Published are Qwen-VL's image encoder, SD-XL's
+    autoencoder, LLaMA-2 with SEED-Story's tokenizer, and as `stage1` SEED-Story's de-tokenizer before adaptation."""
+    starts: tuple[Literal["stage1", "stage2"], ...] = ()
+    """Stages that start from such weights, not from fresh ones. Published are for `stage1` SD-XL's UNet, under a fresh
+    resampler, and for `stage2` SEED-X's language model, LoRA and resamplers included."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "PretrainedConfig":
+        if "language_model" in self.taken_over and "tokenizer" not in self.taken_over:
+            raise ValueError("a language_model is taken over with its tokenizer; name both")
+        if "stage1" in self.taken_over and "stage1" in self.starts:
+            raise ValueError("stage1 is either taken over or starts from something")
+        return self
+
+
 class TrainConfig(Section):
     """The frozen parts, then the three stages."""
 
     threads: int = Field(2, ge=1)
     """Threads of a training process. Two on two idle cores gain 10-15 %; with a busy neighbour they cost four-fold."""
+    pretrained: PretrainedConfig = PretrainedConfig()
     image_encoder: StageConfig = StageConfig(steps=100, batch_size=32)
     """Pretraining of the frozen encoder by reconstruction (presets without pretrained weights)."""
     language_model: StageConfig = StageConfig(steps=100, batch_size=16)
