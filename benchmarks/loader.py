@@ -11,8 +11,9 @@ size numbers too. Two threads do so. What is handed over is what the trained net
 
 Both sides' files lie in the operating system's cache, warmed by a pass that is not timed: whether a disk keeps up is
 not measured. Pictures are drawn shapes under noise, JPEG of quality 90. The sides alternate, and the speedup is the
-median over the rounds of ours by theirs, in samples a second. Square sources of 448 or 1,024 pixels need no scaling,
-which favours the published side; sources of 854 x 480 are what it is trained on.
+median over the rounds of ours by theirs, in samples a second; a busy neighbour falls on both, though not evenly, so the
+processor time of a sample is compared too (the published one's without its worker processes, which cost more). Square
+sources of 448 or 1,024 pixels need no scaling, which favours the published side; it is trained on 854 x 480.
 
 Run it in the project's folder: `python -m benchmarks.loader`.
 """
@@ -94,8 +95,9 @@ class PublishedSamples(IterableDataset):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         worker = get_worker_info()
-        lines = self.path.read_text().splitlines()[worker.id :: worker.num_workers]
-        numbers = random.Random(worker.id)
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        lines = self.path.read_text().splitlines()[first::step]
+        numbers = random.Random(first)
         for line in cycle(lines):
             yield self.sample(json.loads(line), numbers)
 
@@ -142,11 +144,11 @@ def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def published_batches(
-    path: Path, tokenizer: StoryTokenizer, *, paints: bool, batch: int
+    path: Path, tokenizer: StoryTokenizer, *, paints: bool, batch: int, workers: int = 2
 ) -> Iterator[dict[str, Tensor]]:
-    """Give batches from two worker processes."""
+    """Give batches from worker processes, or from this one."""
     samples = PublishedSamples(path, tokenizer, paints=paints)
-    return iter(DataLoader(samples, batch_size=batch, num_workers=2, collate_fn=collate))
+    return iter(DataLoader(samples, batch_size=batch, num_workers=workers, collate_fn=collate))
 
 
 # ------------------------------------------------------------------------------------------------------ ours
@@ -210,6 +212,15 @@ def rate(batches: Iterator[dict[str, Tensor]], *, batch: int, warm: int, timed: 
     return batch * timed / (time.perf_counter() - started)
 
 
+def processor_ms(batches: Iterator[dict[str, Tensor]], *, batch: int, timed: int) -> float:
+    """Give milliseconds of this process's processor time a sample."""
+    next(batches)
+    started = time.process_time()
+    for _ in islice(batches, timed):
+        pass
+    return 1000 * (time.process_time() - started) / (batch * timed)
+
+
 def compare(
     path: Path,
     captions: Sequence[Sequence[str]],
@@ -220,27 +231,31 @@ def compare(
     paints: bool,
 ) -> dict[str, float]:
     """Compare the two sides at one kind of source and stage."""
-    ratios, ours, theirs = [], [], []
+    ours, theirs, our_ms, their_ms = [], [], [], []
+    size = {"paints": paints, "batch": given.batch}
     epoch = -(-len(captions) // given.batch)
     for _ in range(given.rounds):
-        theirs.append(
-            rate(
-                published_batches(path, tokenizer, paints=paints, batch=given.batch),
-                batch=given.batch,
-                warm=4,
-                timed=given.batches,
-            )
-        )
-        batches = our_batches(captions, stores, tokenizer, paints=paints, batch=given.batch)
+        batches = published_batches(path, tokenizer, **size)
+        theirs.append(rate(batches, batch=given.batch, warm=4, timed=given.batches))
+        del batches
+        batches = our_batches(captions, stores, tokenizer, **size)
         ours.append(rate(batches, batch=given.batch, warm=epoch, timed=5 * given.batches))
-        ratios.append(ours[-1] / theirs[-1])
-    return {
-        "speedup": round(statistics.median(ratios), 2),
-        "lowest": round(min(ratios), 2),
-        "highest": round(max(ratios), 2),
-        "ours_samples_per_s": round(statistics.median(ours), 2),
-        "published_samples_per_s": round(statistics.median(theirs), 2),
+        our_ms.append(processor_ms(batches, batch=given.batch, timed=5 * given.batches))
+        del batches
+        alone = published_batches(path, tokenizer, workers=0, **size)
+        their_ms.append(processor_ms(alone, batch=given.batch, timed=given.batches))
+    ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
+    found = {
+        "speedup": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "ours_samples_per_s": statistics.median(ours),
+        "published_samples_per_s": statistics.median(theirs),
+        "processor_ratio": statistics.median(their / our for our, their in zip(our_ms, their_ms, strict=True)),
+        "ours_processor_ms": statistics.median(our_ms),
+        "published_processor_ms": statistics.median(their_ms),
     }
+    return {name: round(value, 2) for name, value in found.items()}
 
 
 def main() -> None:
@@ -263,7 +278,7 @@ def main() -> None:
                 one = compare(path, captions, stores, tokenizer, given, paints=paints)
                 label = f"{name}_paints" if paints and len(STAGES[name]) > 1 else name
                 before, after = one["published_samples_per_s"], one["ours_samples_per_s"]
-                print(f"{label}: {before} -> {after} samples/s, x{one['speedup']}")
+                print(f"{label}: {before} -> {after} samples/s, x{one['speedup']}; processor x{one['processor_ratio']}")
                 found |= {f"speedup_{label}": one.pop("speedup"), label: one}
     print(json.dumps(found | {name: getattr(given, name) for name in sizes} | {"torch": torch.__version__}))
 
