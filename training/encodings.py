@@ -117,7 +117,7 @@ def _filled(job: Job, story_set: StorySet, digests: Sequence[str], network: Netw
     maker = maker_of(job, network)
     store = open_store(job.folder.features_dir, maker, shard_pictures=config.features.shard_pictures)
     failures: dict[str, str] = {}
-    if store.missing(digests):
+    if processes.any(bool(store.missing(digests))):
         square = encoder_square(job.config.model.image_encoder)
         if network == "autoencoder":
             square = detokenizer_square(job.config.model.detokenizer)
@@ -132,9 +132,9 @@ def _filled(job: Job, story_set: StorySet, digests: Sequence[str], network: Netw
             bad_records=config.bad_records,
         )
         failures = made.failures
-        job.count(encoded_pictures=made.encodes)
+        # Also waits for the others' shares.
+        job.count(encoded_pictures=int(processes.sum([made.encodes])[0]))
     if processes.count > 1:
-        processes.wait()  # the others' shares
         store.refresh()
         absent = store.missing(digests)
         failures = {digest: failures.get(digest, "it cannot be read") for digest in absent}

@@ -73,12 +73,15 @@ class Denoising:
     @torch.no_grad()
     def loss(self, network: nn.Module, device: torch.device, *, seed: int) -> float:
         """Measure the loss over all views, several times; with a seed, noise and timesteps are always the same."""
+        was_training = network.training
+        network.eval()
         total = 0.0
         for turn in range(_ROUNDS):
             draws = draws_of(range(len(self.views)), seed=seed, step=turn)
             for first in range(0, len(draws), _BATCH):
                 batch = self.batch(draws[first : first + _BATCH]).to(device)
                 total += float(self.losses(network, batch)["noise"]) * len(batch.timesteps)
+        network.train(was_training)
         return total / len(self.views) / _ROUNDS
 
     def _noised(self, view: View, shares: Tensor, noise: Tensor) -> NoisyBatch:

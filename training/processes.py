@@ -75,10 +75,9 @@ class Processes:
             for tensor, mean in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
-    def wait(self) -> None:
-        """Wait until all have come here."""
-        if self.count > 1:
-            distributed.barrier()
+    def any(self, ours: bool) -> bool:
+        """Tell whether something holds for one of the processes."""
+        return self.sum([float(ours)])[0] > 0
 
     def all_hear(self, message: bool) -> bool:
         """Tell every process what the first one says."""

@@ -47,7 +47,7 @@ def make(job: Job) -> StepResult:
         log.params({"stage": stage.model_dump(), "detokenizer": model.detokenizer.model_dump()})
         for step in training:
             log.step(step, training)
-        noise_loss = exam.loss(training.network.eval(), device, seed=job.config.seed)
+        noise_loss = exam.loss(training.network, device, seed=job.config.seed)
         training.save_weights(weights_path(job.folder, "stage1"))
         if not job.processes.is_first:
             return StepResult()

@@ -78,6 +78,7 @@ def make(job: Job) -> StepResult:
     word_untrained, _ = measure(untrained.to(device), test, device)
     del untrained
     trained = dict(trainable(mllm))
+    num_trained = sum(parameter.numel() for parameter in trained.values())
     training = Training(
         mllm,
         trained,
@@ -110,7 +111,7 @@ def make(job: Job) -> StepResult:
         counts = {
             "chunks": len(train.chunks),
             "held_out_samples": sum(batch.num_samples for batch in test),
-            "trained_parameters": sum(parameter.numel() for parameter in trained.values()),
+            "trained_parameters": num_trained,
         }
         return StepResult(counts=counts, metrics=metrics, tracking_run_id=log.run_id)
 

@@ -44,7 +44,7 @@ def make(job: Job) -> StepResult:
     detokenizer = build_detokenizer(model)
     load_weights(detokenizer, weights_path(job.folder, "stage1"))
     train_adaptation_only(detokenizer.train())
-    before = exam.loss(detokenizer.to(device).eval(), device, seed=job.config.seed)
+    before = exam.loss(detokenizer.to(device), device, seed=job.config.seed)
     training = Training(
         detokenizer.train(),
         {name: value for name, value in detokenizer.named_parameters() if value.requires_grad},
@@ -61,7 +61,7 @@ def make(job: Job) -> StepResult:
         log.params({"stage": stage.model_dump()})
         for step in training:
             log.step(step, training)
-        after = exam.loss(training.network.eval(), device, seed=job.config.seed)
+        after = exam.loss(training.network, device, seed=job.config.seed)
         training.save_weights(weights_path(job.folder, "stage3"))
         if not job.processes.is_first:
             return StepResult()
@@ -100,7 +100,7 @@ def _predictions(job: Job, split: Split, pairs: Mapping[str, tuple[Story, int]])
     root.mkdir(parents=True, exist_ok=True)
     maker = Maker("stage2", f"{digest} {train.stage2.precision}", None, fields)
     store = open_store(root, maker, shard_pictures=train.features.shard_pictures)
-    if store.missing(list(pairs)):
+    if processes.any(bool(store.missing(list(pairs)))):
         mllm = load_mllm(job.folder, model, device=processes.device, dtype=dtype)
         tokenizer = load_tokenizer(job.folder, model)
 
@@ -117,7 +117,7 @@ def _predictions(job: Job, split: Split, pairs: Mapping[str, tuple[Story, int]])
             rank=processes.rank,
             world=processes.count,
         )
-        job.count(predicted_features=made.encodes)
-    processes.wait()
+        # Also waits for the others' shares.
+        job.count(predicted_features=int(processes.sum([made.encodes])[0]))
     store.refresh()
     return store
