@@ -11,13 +11,14 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
@@ -163,7 +164,7 @@ class Store:
         """
         prefix = f"{rank:03d}-" if world > 1 else ""
         share = list(dict.fromkeys(keys))[rank::world]
-        with FileLock(self.folder / f".{prefix}lock"):
+        with self._alone(prefix):
             self.refresh()
             self._tidy(prefix)
             missing = self.missing(share)
@@ -189,6 +190,20 @@ class Store:
                 *(desc, made.encodes, time.monotonic() - started, made.hits, len(made.failures)),
             )
             return made
+
+    @contextmanager
+    def _alone(self, prefix: str) -> Iterator[None]:
+        """Wait until no other process makes rows under this prefix; a lock whose holder was killed is free."""
+        lock = FileLock(self.folder / f".{prefix}lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("another process makes rows in %s; waiting for it", self.folder)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _tidy(self, prefix: str) -> None:
         """Delete damaged files, and what a killed process with this prefix left behind; its lock is held."""
