@@ -35,8 +35,8 @@ from training.story_shape import StoryText, long_batch_tokens, words_shape
 
 Checkpointing = Literal["none", "selective", "full"]
 
-_BLOCKS = {"LlamaDecoderLayer", "BasicTransformerBlock", "ResnetBlock2D", "_Block"}
-"""Repeated modules that activation checkpointing runs again."""
+_BLOCKS = {"LlamaDecoderLayer", "BasicTransformerBlock", "ResnetBlock2D"}
+"""Repeated modules that activation checkpointing runs again; the image encoder has none that know it."""
 # Torch's automatic precision on CUDA, as far as these networks go.
 _LOWERED = {"linear", "conv2d", "matmul", "__matmul__", "bmm", "baddbmm", "addmm", "einsum"}
 _WIDENED = {"layer_norm", "group_norm", "softmax", "mse_loss", "cross_entropy", "cosine_similarity", "sum"}
@@ -212,7 +212,8 @@ class _Record:
         """Tensors by their storage; held, so that no other takes its address."""
         self._saved = 0
         self._blocks: list[tuple[int, int]] = []
-        self._block_inputs = 0
+        self._inputs: dict[int, Tensor] = {}
+        """What blocks were given, likewise."""
         self.products = 0
         self.block_products = 0
 
@@ -223,9 +224,10 @@ class _Record:
             self._saved += tensor.untyped_storage().nbytes()
         return tensor
 
-    def enter(self, module: nn.Module, given: tuple[Any, ...]) -> None:
-        hidden = given[0]
-        self._block_inputs += hidden.numel() * hidden.element_size()
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for given in (*args, *kwargs.values()):
+            if isinstance(given, Tensor) and given.requires_grad and _storage(given) not in self._inputs:
+                self._inputs[_storage(given)] = given
         self._blocks.append((self._saved, self.products))
 
     def leave(self, module: nn.Module, *_: object) -> None:
@@ -234,8 +236,9 @@ class _Record:
 
     def activations(self) -> Activations:
         sizes = [saved for saved, _ in self._blocks]
+        inputs = sum(given.untyped_storage().nbytes() for given in self._inputs.values())
         return Activations(
-            self._saved, sum(sizes), self._block_inputs, sum(products for _, products in self._blocks), max([0, *sizes])
+            self._saved, sum(sizes), inputs, sum(products for _, products in self._blocks), max([0, *sizes])
         )
 
 
@@ -303,7 +306,7 @@ class _FusedAttention(torch.autograd.Function):
 @contextmanager
 def _watched_blocks(network: nn.Module, record: _Record) -> Iterator[None]:
     blocks = [module for module in network.modules() if type(module).__name__ in _BLOCKS]
-    hooks = [block.register_forward_pre_hook(record.enter) for block in blocks]
+    hooks = [block.register_forward_pre_hook(record.enter, with_kwargs=True) for block in blocks]
     hooks += [block.register_forward_hook(record.leave) for block in blocks]
     try:
         yield

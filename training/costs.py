@@ -27,17 +27,17 @@ from training.flops import (
     empty_llama,
     empty_mllm,
     sample_flops,
-    stage2_shape,
     story_text,
     uses_published_weights,
 )
 from training.footprint import WIDTH, Footprint, footprint_of
 from training.hardware import Gpu
+from training.makers import autoencoder_maker, image_encoder_maker
+from training.rows import row_bytes
 from training.story_shape import StoryText, mean_prefix_shape, prefix_shapes, words_shape
 
 _CHECKPOINT_WIDTH = 12
 """Bytes of a trained parameter in a checkpoint: itself and two moments."""
-_SCALE_WIDTH = 4
 _BYTES_OF_A_TOKEN = 4
 
 
@@ -136,7 +136,7 @@ def plan(config: RunConfig, assumptions: Assumptions) -> Plan:
     return Plan(
         config.preset,
         assumptions,
-        list(_once(config, assumptions)) if config.train.features.enabled else [],
+        list(_once(config, assumptions)),
         [_trained(config, part, assumptions) for part in parts],
         dataset=assumptions.pictures * assumptions.picture_kb * 1e3,
     )
@@ -155,31 +155,28 @@ def _once(config: RunConfig, assumptions: Assumptions) -> Iterator[OncePlan]:
 
     encoder, autoencoder, mllm = empty_image_encoder(model), empty_autoencoder(model), empty_mllm(model)
     seen, latents, counted = counted_image_encoder(model), counted_autoencoder(model), counted_mllm(model)
-    yield once("image features", encoder, pictures, seen.forward, feature_bytes(config), False)
-    # In float32 always: SD-XL's autoencoder overflows in less.
-    yield once("latents", autoencoder, pictures, latents.forward, latent_bytes(config), True)
+    if config.train.features.enabled:
+        yield once("image features", encoder, pictures, seen.forward, feature_bytes(config), False)
+        # In float32 always: SD-XL's autoencoder overflows in less.
+        yield once("latents", autoencoder, pictures, latents.forward, latent_bytes(config), True)
     text = story_text(config, assumptions.caption_tokens)
     targets = text.num_pairs - 1
-    if config.train.stage2.sequences == "all_targets":
-        flops = counted.of(stage2_shape(config, text)).forward
-    else:
-        flops = sum(counted.of(shape).forward for shape in prefix_shapes(text))
+    # Each target is predicted from a prefix of its own.
+    flops = sum(counted.of(shape).forward for shape in prefix_shapes(text))
     views = math.ceil(pictures / text.num_pairs)
+    if not config.train.features.enabled:
+        flops += seen.forward * sum(shape.pictures for shape in prefix_shapes(text))
     yield once("predicted features", mllm, views, flops, targets * feature_bytes(config), False)
 
 
-def feature_bytes(config: RunConfig) -> float:
+def feature_bytes(config: RunConfig) -> int:
     """Give the bytes of a picture's stored features."""
-    sizes = config.model.image_encoder
-    int8 = config.train.features.dtype == "int8"
-    return sizes.num_queries * (sizes.output_dim + _SCALE_WIDTH if int8 else 2 * sizes.output_dim)
+    return row_bytes(image_encoder_maker(config.model, "", config.train.features.dtype).fields)
 
 
-def latent_bytes(config: RunConfig) -> float:
-    """Give the bytes of a picture's stored latents: mean and deviation where they are drawn, in bfloat16."""
-    sizes = config.model.detokenizer
-    numbers = sizes.latent_channels * (sizes.picture_size // sizes.latent_factor) ** 2
-    return 2 * numbers * (2 if sizes.autoencoder == "sdxl" else 1)
+def latent_bytes(config: RunConfig) -> int:
+    """Give the bytes of a picture's stored latents, with what SD-XL is told about its size."""
+    return row_bytes(autoencoder_maker(config.model, "").fields)
 
 
 # --------------------------------------------------------------------------------------------- what is trained
@@ -249,7 +246,7 @@ def advice(
         memory_gb: Of the GPU.
     """
     least = math.inf
-    for changed in _milder_launches(launch, share):
+    for changed in _milder_launches(part, launch, share):
         memory = memory_of(changed)
         if memory.fits(memory_gb):
             names = [name for name in LaunchConfig.model_fields if getattr(changed, name) != getattr(launch, name)]
@@ -259,16 +256,19 @@ def advice(
     return f"nothing that can be set helps (least: {least:.0f} GiB); take larger GPUs, or more with engine deepspeed"
 
 
-def _milder_launches(launch: LaunchConfig, share: int) -> Iterator[LaunchConfig]:
+def _milder_launches(part: TrainedPart, launch: LaunchConfig, share: int) -> Iterator[LaunchConfig]:
     largest = min(launch.micro_batch_size or share, share)
     sizes = sorted({math.ceil(largest / parts) for parts in range(1, largest + 1)}, reverse=True)
+    again: dict[str, object] = {"activation_checkpointing": "full"}
     changes: list[dict[str, object]] = [{}]
-    if launch.activation_checkpointing == "none":
-        changes.append({"activation_checkpointing": "selective"})
-    changes.append({"activation_checkpointing": "full"})
-    sharded = {"activation_checkpointing": "full", "engine": "deepspeed"}
-    changes += [{**sharded, "zero_stage": stage} for stage in (2, 3)]
-    changes += [{**sharded, "zero_stage": stage, "offload": True} for stage in (2, 3)]
+    if part == "image_encoder":  # it has no blocks that could be run again
+        again = {}
+    elif launch.activation_checkpointing == "none":
+        changes += [{"activation_checkpointing": "selective"}, again]
+    else:
+        changes.append(again)
+    for offload in (False, True):
+        changes += [{**again, "engine": "deepspeed", "zero_stage": stage, "offload": offload} for stage in (2, 3)]
     for change in changes:
         for size in sizes:
             yield launch.model_copy(update={"micro_batch_size": size, **change})
@@ -292,10 +292,7 @@ def _bystanders(config: RunConfig, part: TrainedPart) -> float:
     if config.train.features.enabled or part in {"image_encoder", "language_model"}:
         return 0.0
     stage: StageConfig = getattr(config.train, part)
-    width = WIDTH[stage.precision]
-    held = _count(empty_image_encoder(config.model)) * width
-    if part == "stage3":
-        held += _count(empty_mllm(config.model)) * width
+    held = _count(empty_image_encoder(config.model)) * WIDTH[stage.precision]
     return held + (0 if part == "stage2" else _count(empty_autoencoder(config.model)) * WIDTH["float32"])
 
 
@@ -311,16 +308,15 @@ def _bytes_read(config: RunConfig, part: TrainedPart, text: StoryText, assumptio
     """Give the bytes of a sample that are read from disk."""
     if part == "language_model":
         return words_shape(text).tokens * _BYTES_OF_A_TOKEN
-    all_targets = config.train.stage2.sequences == "all_targets"
-    seen = {
-        "image_encoder": 1.0,
-        "stage1": 1.0,
-        "stage2": text.num_pairs if all_targets else mean_prefix_shape(text).pictures,
-        "stage3": mean_prefix_shape(text).pictures,
-    }[part]
-    if part == "image_encoder" or not config.train.features.enabled:
-        return seen * assumptions.picture_kb * 1e3
-    return seen * feature_bytes(config) if part == "stage2" else feature_bytes(config) + latent_bytes(config)
+    used = 1.0
+    if part == "stage2":
+        used = text.num_pairs if config.train.stage2.sequences == "all_targets" else mean_prefix_shape(text).pictures
+    if part == "image_encoder":
+        return assumptions.picture_kb * 1e3
+    if config.train.features.enabled:
+        return used * feature_bytes(config) if part == "stage2" else feature_bytes(config) + latent_bytes(config)
+    predictions = feature_bytes(config) if part == "stage3" else 0
+    return used * assumptions.picture_kb * 1e3 + predictions
 
 
 def _gpus(launch: LaunchConfig, assumptions: Assumptions) -> int:

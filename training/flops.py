@@ -322,17 +322,14 @@ def stage_flops_per_sample(
 
 
 def _frozen_flops(config: RunConfig, part: TrainedPart, text: StoryText) -> float:
-    """Count what frozen networks make of one sample."""
+    """Count what frozen networks make of one sample at each step; stage 2's predictions are stored in any case."""
     if part in {"image_encoder", "language_model"}:
         return 0.0
-    model, shape = config.model, mean_prefix_shape(text)
-    seen = counted_image_encoder(model).forward
+    seen, latents = counted_image_encoder(config.model).forward, counted_autoencoder(config.model).forward
     if part == "stage2":
-        return seen * (text.num_pairs if config.train.stage2.sequences == "all_targets" else shape.pictures)
-    latents = counted_autoencoder(model).forward
-    if part == "stage1":
-        return seen + latents
-    return seen * shape.pictures + counted_mllm(model).of(shape).forward + latents
+        all_targets = config.train.stage2.sequences == "all_targets"
+        return seen * (text.num_pairs if all_targets else mean_prefix_shape(text).pictures)
+    return seen + latents if part == "stage1" else latents
 
 
 def _attention(counter: FlopCounterMode) -> int:

@@ -75,7 +75,7 @@ def test_computing_activations_again_takes_a_forward_pass_more_of_time_but_not_o
 
 def test_a_gpu_holds_more_where_frozen_networks_run_beside_the_trained_one() -> None:
     anew = full("train.features.enabled=false")
-    assert anew.once == []
+    assert [one.name for one in anew.once] == ["predicted features"]
     for name in ("stage1", "stage2", "stage3"):
         assert part(anew, name).memory.weights > part(full(), name).memory.weights
         assert part(anew, name).step_flops > part(full(), name).step_flops
@@ -87,8 +87,16 @@ def test_a_picture_s_features_take_two_mebibytes_and_one_in_eight_bits() -> None
     assert eight == 2**20 + 256 * 4
 
 
-def test_a_picture_s_latents_take_256_kibibytes() -> None:
-    assert latent_bytes(load_config("seed-story-7b")) == 256 * 2**10
+def test_a_picture_s_latents_take_128_kibibytes_and_its_size_24_bytes() -> None:
+    assert latent_bytes(load_config("seed-story-7b")) == 128 * 2**10 + 24
+
+
+def test_stage_3_s_features_are_predicted_prefix_by_prefix() -> None:
+    made = full()
+    predicted = part(made, "predicted features")
+    assert predicted.items == 25_785
+    assert predicted.disk == 25_785 * 9 * 2 * 2**20
+    assert predicted.flops_per_item > 3 * part(made, "stage2").sample.trained.forward
 
 
 def test_disk_holds_features_checkpoints_and_weights() -> None:
@@ -132,6 +140,14 @@ def test_advice_takes_what_costs_least() -> None:
         "--set train.launch.stage2.micro_batch_size=4 train.launch.stage2.activation_checkpointing=selective "
         "needs 10 GiB"
     )
+
+
+def test_an_encoder_is_never_told_to_run_blocks_again() -> None:
+    def memory_of(launch: LaunchConfig) -> Footprint:
+        assert launch.activation_checkpointing == "none"
+        return Footprint(10 * GIB if launch.engine == "deepspeed" else 100 * GIB, 0, 0, 0)
+
+    assert "engine=deepspeed" in advice("image_encoder", LaunchConfig(), 2, memory_of, memory_gb=80)
 
 
 def test_where_nothing_helps_it_is_said() -> None:
