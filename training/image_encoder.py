@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from story_model.build import build_image_encoder
-from story_model.checkpoint import save_weights
 from story_model.config import ImageEncoderConfig
 from story_model.manifest import StepResult
 from story_model.parts import weights_path
@@ -100,7 +99,7 @@ class _Reconstruction:
     """Pictures (N, 3, H, W) as a task for the loop."""
 
     pixels: Tensor
-    weights: None = None
+    weights: Sequence[float] | None = None
 
     @property
     def num_samples(self) -> int:
@@ -122,7 +121,7 @@ def make(job: Job) -> StepResult:
     """Train encoder and decoder together; keep the encoder."""
     torch.manual_seed(job.config.seed)
     sizes, stage, device = job.config.model.image_encoder, job.config.train.image_encoder, job.processes.device
-    splits = (load_split(job, split) for split in ("train", "validation"))
+    splits = [load_split(job, split) for split in ("train", "validation")]
     train, held_out = (split.pixels(split.digests, encoder_square(sizes)) for split in splits)
     network = _Drawing(sizes)
 
@@ -133,7 +132,7 @@ def make(job: Job) -> StepResult:
     training = Training(
         network,
         {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad},
-        _Reconstruction(train),
+        _Reconstruction(train, splits[0].picture_weights),
         config=stage,
         launch=job.launch,
         processes=job.processes,
@@ -152,6 +151,5 @@ def make(job: Job) -> StepResult:
             "psnr_baseline_db": mean_picture_psnr_db(signed(train), signed(held_out)),
         }
         log.metrics(metrics, stage.steps)
-        if job.processes.is_first:
-            save_weights(network.encoder, weights_path(job.folder, "image_encoder"))
+        training.save_weights(weights_path(job.folder, "image_encoder"), within="encoder.")
         return StepResult(counts={"pictures": len(train)}, metrics=metrics, tracking_run_id=log.run_id)

@@ -135,11 +135,15 @@ class Training(Generic[BatchT]):
             log.info("%s: taking the weights of step %d, the best on held-out episodes", self._name, best.step)
             self._engine.set_parameters(best.parameters)
 
-    def save_weights(self, path: Path) -> None:
-        """Write the whole network, what is trained in float32; all processes have to ask, the first one writes."""
+    def save_weights(self, path: Path, *, within: str = "") -> None:
+        """Write the whole network, or what a prefix names of it; what is trained in float32.
+
+        All processes have to ask, the first one writes.
+        """
         weights = self._engine.weights()
         if self.processes.is_first:
-            save_tensors(weights, path)
+            named = {name: tensor for name, tensor in weights.items() if name.startswith(within)}
+            save_tensors({name.removeprefix(within): tensor for name, tensor in named.items()}, path)
 
     def _step(self, laid_out: "_LaidOut[BatchT]", started: float, waited: float) -> Step:
         """Run a step's micro-batches and move the weights; with less at once where the memory does not suffice."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fitting import CONFIG, CPU, Fitting, run, training, weights
 
+from story_model.checkpoint import load_tensors
 from story_model.train_config import GuardConfig, LaunchConfig, OptimizerConfig
 from training.checkpoints import CHECKPOINTS
 from training.guards import SKIPPED
@@ -171,3 +172,12 @@ def test_the_learning_rate_warms_up_and_falls_to_its_floor() -> None:
     assert factors[4] == 1.0
     assert factors[4:] == sorted(factors[4:], reverse=True)
     assert factors[20] == pytest.approx(0.1)
+
+
+def test_a_part_of_the_network_is_saved_under_its_own_names(tmp_path: Path) -> None:
+    fit = training(tmp_path / "run")
+    run(fit)
+    fit.save_weights(tmp_path / "head.safetensors", within="2.")
+    saved = load_tensors(tmp_path / "head.safetensors")
+    assert saved.keys() == {"weight", "bias"}
+    assert torch.equal(saved["weight"], fit.network[2].weight)
