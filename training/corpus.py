@@ -25,7 +25,18 @@ class Split:
     """Unique pictures in order of first appearance."""
     encodings: Encodings
     weights: list[float] | None
-    """How often each chunk is drawn, 1 on average; none: equally often."""
+    """How often each chunk is drawn, over how often it would be by itself; none: equally often."""
+
+    @property
+    def picture_weights(self) -> list[float] | None:
+        """How often each of `digests` is drawn: as the chunk that shows it, the one drawn most if there are several."""
+        if self.weights is None:
+            return None
+        most: dict[str, float] = {}
+        for chunk, weight in zip(self.chunks, self.weights, strict=True):
+            for digest in chunk.image_sha256:
+                most[digest] = max(weight, most.get(digest, 0.0))
+        return [most[digest] for digest in self.digests]
 
     def pixels(self, digests: Sequence[str], square: Square) -> Tensor:
         """Decode pictures to squares, uint8 (N, 3, H, W)."""
@@ -48,13 +59,15 @@ def load_split(job: Job, name: str, *networks: Network) -> Split:
     story_set = read_split(job.folder.dataset_dir, name, bad_records=job.config.train.bad_records)
     views, digests = _views(job, story_set)
     encodings, failures = encodings_of(job, story_set, digests, networks)
-    if not networks and job.config.train.bad_records == "skip":
+    is_stored = bool(networks) and job.config.train.features.enabled
+    if not is_stored and job.config.train.bad_records == "skip":
         failures = _undecodable(job, story_set, digests)
     if failures:
         story_set = story_set.without(failures)
         views, digests = _views(job, story_set)
     job.count(skipped_stories=len(story_set.skipped))
-    return Split(views, story_set, digests, encodings, weights_of(views, job.config.train.subset_weights))
+    weights = weights_of(views, job.config.train.subset_weights) if name == "train" else None
+    return Split(views, story_set, digests, encodings, weights)
 
 
 def _views(job: Job, story_set: StorySet) -> tuple[list[Story], list[str]]:

@@ -50,12 +50,16 @@ class Denoising:
     views: Views
     config: DetokenizerConfig
     schedule: DDPMScheduler
-    weights: Sequence[float] | None = None
 
     @property
     def num_samples(self) -> int:
         """Pictures."""
         return len(self.views)
+
+    @property
+    def weights(self) -> Sequence[float] | None:
+        """Of the pictures."""
+        return self.views.weights
 
     def batch(self, draws: Sequence[Draw]) -> NoisyBatch:
         """Noise pictures; each has its own timestep and noise, whatever batch it comes in."""

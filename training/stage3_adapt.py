@@ -83,10 +83,13 @@ def predicted_views(job: Job, name: str) -> Views:
     """View every target picture of a split, with the features that stage 2 predicts for it."""
     split = load_split(job, name, "image_encoder", "autoencoder")
     pairs = {f"{chunk.story_id}:{target}": (chunk, target) for chunk, target in every_target(split.chunks)}
-    keys = list(pairs)
+    keys, weights = list(pairs), None
+    if split.weights is not None:
+        by_chunk = dict(zip((chunk.story_id for chunk in split.chunks), split.weights, strict=True))
+        weights = [by_chunk[chunk.story_id] for chunk, _ in pairs.values()]
     store = _predictions(job, split, pairs)
     digests = [chunk.image_sha256[target] for chunk, target in pairs.values()]
-    return Views(split, digests, lambda rows: store.rows([keys[row] for row in rows], FEATURES))
+    return Views(split, digests, lambda rows: store.rows([keys[row] for row in rows], FEATURES), weights)
 
 
 def _predictions(job: Job, split: Split, pairs: Mapping[str, tuple[Story, int]]) -> Store:

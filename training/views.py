@@ -41,6 +41,8 @@ class Views:
     """Picture of each sample."""
     features_of: Callable[[Sequence[int]], Tensor]
     """Features (N, F, D) of samples."""
+    weights: Sequence[float] | None = None
+    """How often each sample is drawn; none: equally often."""
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -57,6 +59,7 @@ class Views:
             self,
             digests=[self.digests[row] for row in chosen],
             features_of=lambda rows: self.features_of([chosen[row] for row in rows]),
+            weights=self.weights and [self.weights[row] for row in chosen],
         )
 
     def pictures(self, job: Job) -> Tensor:
@@ -66,8 +69,11 @@ class Views:
 
 def true_views(split: Split) -> Views:
     """View all pictures of a split, with the features that the encoder sees in them."""
-    digests = split.digests
-    return Views(split, digests, lambda rows: split.encodings.features([digests[row] for row in rows]))
+
+    def features_of(rows: Sequence[int]) -> Tensor:
+        return split.encodings.features([split.digests[row] for row in rows])
+
+    return Views(split, split.digests, features_of, split.picture_weights)
 
 
 def save_comparison(path: Path, rows: Sequence[Tensor]) -> Path:

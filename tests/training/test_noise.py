@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from story_model.config import DetokenizerConfig
 from training.noise import Denoising, denoising
@@ -15,13 +15,14 @@ COUNT = 70
 CPU = torch.device("cpu")
 
 
-class Listener:
+class Listener(nn.Module):
     """Answers with nothing, and remembers what it was told of which picture."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.told: list[tuple[float, list[float]]] = []
 
-    def __call__(self, noisy: Tensor, timesteps: Tensor, features: Tensor, time_ids: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, features: Tensor, time_ids: Tensor) -> Tensor:
         self.told += zip(features[:, 0, 0].tolist(), time_ids.tolist(), strict=True)
         return torch.zeros_like(noisy)
 
@@ -31,6 +32,7 @@ class Numbered:
     """Pictures of which each one's number stands in its feature and its size ids."""
 
     latents: Tensor
+    weights: None = None
 
     def __len__(self) -> int:
         return len(self.latents)
