@@ -479,6 +479,8 @@ class Settings(BaseSettings):
     """Folder of all runs."""
     pretrained: Path = PROJECT_DIR / "pretrained"
     """Folder of published weights, laid out as SEED-Story's README says (see `train.pretrained`)."""
+    pictures: Path = PROJECT_DIR / "pictures"
+    """Folder of pictures besides the stories', a folder a source (see `train.stage1.sources`)."""
     device: Device = "auto"
     """What networks compute on; `auto`: a GPU where there is one."""
     tracking_uri: str = f"sqlite:///{PROJECT_DIR / 'mlflow.db'}"

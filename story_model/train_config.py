@@ -56,6 +56,33 @@ class StageConfig(Section):
     guards: GuardConfig = GuardConfig()
 
 
+class PictureSourceConfig(Section):
+    """Pictures of no story that the de-tokenizer is trained on as well."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Of its folder below STORY_PICTURES: picture files, `.tar` shards of them, Parquet files with a column of them."""
+    weight: float = Field(1.0, gt=0)
+    """How often each of its pictures is drawn, over how often a story's is."""
+
+
+class Stage1Config(StageConfig):
+    """The de-tokenizer's stage."""
+
+    sources: tuple[PictureSourceConfig, ...] = ()
+    """Pictures besides the stories'; one that several have is the first one's."""
+    min_side: int = Field(128, ge=1)
+    """Pixels of a source's smallest picture, along its shorter side."""
+    max_aspect: float = Field(5.0, ge=1)
+    """Longer side over the shorter one, of a source's narrowest picture."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Stage1Config":
+        names = [source.name for source in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"sources: {', '.join(names)}: each is named once; its weight says how often it is drawn")
+        return self
+
+
 class Stage2Config(StageConfig):
     """The language model's stage."""
 
@@ -144,7 +171,7 @@ class TrainConfig(Section):
     """Pretraining of the frozen encoder by reconstruction (presets without pretrained weights)."""
     language_model: StageConfig = StageConfig(steps=100, batch_size=16)
     """Pretraining of the language model on the training stories' text (likewise)."""
-    stage1: StageConfig = StageConfig(steps=100, batch_size=16)
+    stage1: Stage1Config = Stage1Config(steps=100, batch_size=16)
     stage2: Stage2Config = Stage2Config(steps=100, batch_size=16)
     stage3: StageConfig = StageConfig(steps=100, batch_size=16)
     features: FeatureStoreConfig = FeatureStoreConfig()

@@ -7,6 +7,7 @@ workspace/<run>/
     answers/           what the captioning endpoint said
     dataset/           the published StoryStream dataset
     features/          what frozen networks make of pictures: the feature store
+    pictures/<source>/ which pictures a source besides the stories has: its index
     model/<part>/      weights: tokenizer, image_encoder, autoencoder, language_model, stage1, stage2, stage3
     stories/<mode>-<policy>/   told stories
     probe/             the classifier that names who and where on the drawn series
@@ -62,6 +63,11 @@ class RunFolder:
     def features_dir(self) -> Path:
         """The feature store; it outlives the parts, for it goes by the content of pictures and networks."""
         return self.root / "features"
+
+    @property
+    def pictures_dir(self) -> Path:
+        """Indexes of the pictures that are in no story, a folder a source; they outlive the parts as well."""
+        return self.root / "pictures"
 
     def part_dir(self, part: Part) -> Path:
         """Weights and measurements of one trained part."""
