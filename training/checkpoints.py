@@ -10,6 +10,7 @@ number of processes can go on from it. Data order and random numbers are functio
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class _Note(BaseModel):
     step: int
     skipped: int = 0
     held_out: float | None = None
+    recent: list[float] = []
     sha256: dict[str, str]
 
 
@@ -49,6 +51,8 @@ class Checkpoint:
     """Steps left out so far because they would have spoiled the weights."""
     held_out: float | None = None
     """Held-out loss at this step, where it was measured."""
+    recent: Sequence[float] = ()
+    """Logarithms of the last losses, by which the guard judges the next ones."""
 
 
 def save_checkpoint(out_dir: Path, checkpoint: Checkpoint, *, keep: int) -> None:
@@ -68,6 +72,7 @@ def save_checkpoint(out_dir: Path, checkpoint: Checkpoint, *, keep: int) -> None
         step=checkpoint.step,
         skipped=checkpoint.skipped,
         held_out=checkpoint.held_out,
+        recent=list(checkpoint.recent),
         sha256={name: sha256_of(unfinished / name) for name in tensors},
     )
     write_atomically(unfinished / _NOTE, note.model_dump_json().encode())
@@ -101,7 +106,7 @@ def _read(folder: Path) -> Checkpoint:
         if not (folder / name).is_file() or sha256_of(folder / name) != digest:
             raise ValueError(f"checkpoint {folder} is damaged ({name} is not what was written)")
     parameters, optimizer = load_tensors(folder / _PARAMETERS), load_tensors(folder / _OPTIMIZER)
-    return Checkpoint(note.step, parameters, optimizer, note.skipped, note.held_out)
+    return Checkpoint(note.step, parameters, optimizer, note.skipped, note.held_out, note.recent)
 
 
 def _note_of(folder: Path) -> _Note | None:

@@ -31,6 +31,17 @@ class Guard:
         self._bad_in_a_row = 0
         self.skipped = 0
 
+    @property
+    def recent(self) -> list[float]:
+        """Logarithms of the last losses, which the next ones are judged by."""
+        return list(self._recent)
+
+    def go_on(self, *, skipped: int, recent: Sequence[float]) -> None:
+        """Judge as a guard that has seen this much."""
+        self.skipped = skipped
+        self._recent.clear()
+        self._recent.extend(recent)
+
     def complaint(self, loss: float) -> str | None:
         """Say what is wrong with a loss; nothing, and it is remembered, where it is right."""
         if not math.isfinite(loss):

@@ -93,10 +93,10 @@ class Training(Generic[BatchT]):
         self._micro_batch_size = min(launch.micro_batch_size or self._share, self._share)
         checkpoint = newest_checkpoint(out_dir)
         self._done = 0 if checkpoint is None else checkpoint.step
+        self._guard = Guard(config.guards, name=name, out_dir=out_dir if processes.is_first else None)
         if checkpoint is not None:
             log.info("%s: going on at step %d", name, self._done + 1)
-        self._guard = Guard(config.guards, name=name, out_dir=out_dir if processes.is_first else None)
-        self._guard.skipped = 0 if checkpoint is None else checkpoint.skipped
+            self._guard.go_on(skipped=checkpoint.skipped, recent=checkpoint.recent)
         self._engine: Engine = start_engine(
             network, trained, config=config, launch=launch, processes=processes, checkpoint=checkpoint
         )
@@ -258,7 +258,8 @@ class Training(Generic[BatchT]):
         held_out = self._held_out_loss(self.network) if self._held_out_loss else None
         parameters, state = self._engine.parameters(), self._engine.optimizer_state()
         if self.processes.is_first:
-            checkpoint = Checkpoint(self._done, parameters, state, self._guard.skipped, held_out)
+            guard = self._guard
+            checkpoint = Checkpoint(self._done, parameters, state, guard.skipped, held_out, guard.recent)
             save_checkpoint(self._out_dir, checkpoint, keep=self.config.keep_checkpoints)
 
 

@@ -1,6 +1,7 @@
 """A checkpoint is whole or not there, and what goes wrong with one leaves the others."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,11 @@ def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
-    written = checkpoint(7, held_out=0.5, skipped=3)
+    written = replace(checkpoint(7, held_out=0.5, skipped=3), recent=[0.1, -1 / 3])
     save_checkpoint(tmp_path, written, keep=2)
     read = newest_checkpoint(tmp_path)
     assert read is not None
-    assert (read.step, read.skipped, read.held_out) == (7, 3, 0.5)
+    assert (read.step, read.skipped, read.held_out, read.recent) == (7, 3, 0.5, [0.1, -1 / 3])
     assert equal(read.parameters, written.parameters)
     assert equal(read.optimizer, written.optimizer)
 

@@ -112,6 +112,18 @@ def test_a_spike_is_left_out_and_ordinary_losses_are_not(tmp_path: Path) -> None
     assert all(7 in record["rows"] and "times its usual" in record["why"] for record in records)
 
 
+def test_a_run_cut_short_judges_losses_as_one_that_was_not(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"steps": 40, "guards": GuardConfig(spike_window=20)})
+    poisoned, one_at_a_time = Fitting(poison={7: 1e6}), LaunchConfig(micro_batch_size=4)
+    straight = training(tmp_path / "straight", poisoned, config, one_at_a_time)
+    steps = run(straight)
+    assert steps[29].skipped < steps[-1].skipped
+    run(training(tmp_path / "cut", poisoned, config, one_at_a_time), 33)
+    resumed = training(tmp_path / "cut", poisoned, config, one_at_a_time)
+    assert run(resumed)[-1].skipped == steps[-1].skipped
+    assert torch.equal(weights(resumed), weights(straight))
+
+
 def test_too_many_bad_steps_in_a_row_end_the_run(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"guards": GuardConfig(max_bad_steps=3)})
     with pytest.raises(ValueError, match="3 steps in a row would have spoiled the weights"):
