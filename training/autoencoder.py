@@ -22,7 +22,10 @@ def make(job: Job) -> StepResult:
     sizes = job.config.model.detokenizer
     autoencoder = build_autoencoder(sizes)
     if not isinstance(autoencoder, LinearAutoencoder):
-        raise ValueError("model.detokenizer.autoencoder is sdxl: it comes with its weights; set linear to fit one")
+        raise ValueError(
+            "model.detokenizer.autoencoder is sdxl: it is not trained here; name it in "
+            "train.pretrained.taken_over, or set linear to fit one"
+        )
     square = detokenizer_square(sizes)
     splits = (load_split(job, split) for split in ("train", "validation"))
     train, held_out = (split.pixels(split.digests, square) for split in splits)

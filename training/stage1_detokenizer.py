@@ -14,6 +14,7 @@ from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.measures import mean_picture_psnr_db, psnr_db
 from training.noise import denoising
+from training.pretrained import start
 from training.progress import logged
 from training.steps import Job
 from training.views import rebuild, save_comparison, true_views
@@ -26,6 +27,7 @@ def make(job: Job) -> StepResult:
     torch.manual_seed(job.config.seed)
     model, stage, device = job.config.model, job.config.train.stage1, job.processes.device
     detokenizer = build_detokenizer(model).train()
+    start(job, "stage1", detokenizer)
     train, held_out = (
         true_views(load_split(job, split, "image_encoder", "autoencoder")) for split in ("train", "validation")
     )

@@ -25,6 +25,7 @@ from training.corpus import Split, load_split
 from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.measures import mean_feature_error
+from training.pretrained import start
 from training.progress import logged
 from training.steps import Job
 from training.task import Draw, Losses
@@ -73,6 +74,7 @@ def make(job: Job) -> StepResult:
     untrained = build_mllm(model, build_llama(model, tokenizer)).eval()
     load_weights(llama, weights_path(job.folder, "language_model"))
     mllm = build_mllm(model, llama).train()
+    start(job, "stage2", mllm)
     train, held_out = (load_split(job, split, "image_encoder") for split in ("train", "validation"))
     test = held_out_batches(held_out, tokenizer, job.config.train.validation_samples)
     word_untrained, _ = measure(untrained.to(device), test, device)

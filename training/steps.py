@@ -20,6 +20,7 @@ from story_model.manifest import Manifest, StepResult, run_step
 from story_model.section import Section
 from story_model.train_config import LaunchConfig, StageConfig
 from story_model.workspace import Part, RunFolder
+from training.pretrained import start_inputs, take_over
 
 if TYPE_CHECKING:
     from training.processes import Processes
@@ -137,7 +138,7 @@ def _train_alone(part: Part, folder: RunFolder, config: RunConfig, settings: Set
 
         return _make(part, folder, config, settings, out_dir, Processes(chosen_device(settings.device)))
 
-    return _as_step(part, folder, config, work)
+    return _as_step(part, folder, config, settings, work)
 
 
 def _train_among(
@@ -155,7 +156,7 @@ def _train_among(
         heard = processes.all_hear(True)
         return _make(part, folder, config, settings, out_dir, processes)
 
-    manifest = _as_step(part, folder, config, work)
+    manifest = _as_step(part, folder, config, settings, work)
     if not heard:
         processes.all_hear(False)
     return manifest
@@ -170,8 +171,12 @@ def _make(
     return replace(result, counts=result.counts | job.counts)
 
 
-def _as_step(part: Part, folder: RunFolder, config: RunConfig, work: Callable[[Path], StepResult]) -> Manifest:
+def _as_step(
+    part: Part, folder: RunFolder, config: RunConfig, settings: Settings, work: Callable[[Path], StepResult]
+) -> Manifest:
     recipe, train = RECIPES[part], config.train
+    if part in train.pretrained.taken_over:
+        return take_over(part, folder, config, settings)
     decides = PartConfig(
         seed=config.seed,
         chunk_length=config.build.stories.chunk_length,
@@ -183,7 +188,9 @@ def _as_step(part: Part, folder: RunFolder, config: RunConfig, work: Callable[[P
         bad_records=train.bad_records,
         subset_weights=train.subset_weights,
     )
-    inputs = {"dataset": folder.dataset_dir} | {need: folder.part_dir(need) for need in recipe.needs}
+    inputs: dict[str, Path | str] = {"dataset": folder.dataset_dir}
+    inputs |= {need: folder.part_dir(need) for need in recipe.needs}
+    inputs |= start_inputs(part, folder, config, settings)
     manifest = run_step(
         folder.part_dir(part), work, step=part.replace("_", " "), version=recipe.version, config=decides, inputs=inputs
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from story_model.released.kinds import Kind, Place, kind_of
+from story_model.released.sources import preference
 from story_model.tensor_files import INDEXES, PICKLES, SAFETENSORS, ShardedFile, TensorFile, open_tensors
 
 _BLOCK = 1 << 20
@@ -85,7 +86,7 @@ def choose(entries: list[Entry], place: Place, folder: Path) -> Entry | None:
     if len(folders) > 1 and place.kind in _DIFFERENT:
         listed = ", ".join(str(entry.path.relative_to(folder)) for entry in found)
         raise ValueError(f"several files of the {place.kind} ({listed}); keep one, or name it")
-    return min(found, key=_preference) if found else None
+    return min(found, key=lambda entry: preference(entry.path.name)) if found else None
 
 
 def damaged_at(entries: list[Entry], place: Place, folder: Path) -> Entry | None:
@@ -93,12 +94,6 @@ def damaged_at(entries: list[Entry], place: Place, folder: Path) -> Entry | None
     expected = folder / place.path
     broken = [entry for entry in entries if entry.problem is not None]
     return next((entry for entry in broken if entry.path == expected or expected in entry.path.parents), None)
-
-
-def _preference(entry: Entry) -> tuple[bool, bool, str]:
-    """Order files of one network in one folder: full precision before half, safetensors before pickles."""
-    name = entry.path.name
-    return "fp16" in name, ".safetensors" not in name, name
 
 
 def _weights(folder: Path) -> Iterator[Path]:

@@ -23,10 +23,17 @@ class Place:
     """Where it is expected; other places are found as well."""
     is_base: bool = False
     """Whether it is needed only where another file holds trained weights alone."""
+    other_paths: tuple[str, ...] = ()
+    """Where the same weights lie inside something larger."""
 
 
 PLACES = (
-    Place("image encoder", "TencentARC/SEED-Story or Qwen/Qwen-VL-Chat", "visual_tokenizer/qwen_vit_G.pt"),
+    Place(
+        "image encoder",
+        "TencentARC/SEED-Story or Qwen/Qwen-VL-Chat",
+        "visual_tokenizer/qwen_vit_G.pt",
+        other_paths=("Qwen-VL-Chat",),
+    ),
     Place("MLLM", "TencentARC/SEED-Story", "seed_story/george_sft/pytorch_model.bin"),
     Place(
         "de-tokenizer",

@@ -8,6 +8,11 @@ from story_model.released.kinds import QWEN_PREFIX
 WRAPPED = "llm.base_model.model."
 """What peft puts before LLaMA's names."""
 
+UNET = "unet."
+"""What stands before the UNet's names inside the de-tokenizer."""
+VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
+"""LLaMA's tensors with a row for each token."""
+
 _TARGET = re.compile(rf"(.*\.(?:{'|'.join(LORA_TARGETS)}))\.(weight|bias)")
 _SAVED = re.compile(rf"((?:.*\.)?(?:{'|'.join(LORA_SAVED)}))\.weight")
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -34,16 +39,21 @@ def of_mllm(name: str) -> str | None:
 
 def of_llama(name: str) -> str | None:
     """Name a tensor of a plain LLaMA inside the language model; none: trained there, so that the base's is not used."""
-    if name.endswith("rotary_emb.inv_freq") or name in {"model.embed_tokens.weight", "lm_head.weight"}:
+    if name.endswith("rotary_emb.inv_freq") or name in VOCABULARY:
         return None
     if saved := _SAVED.fullmatch(name):
         return f"{WRAPPED}{saved[1]}.original_module.weight"
     return of_mllm(f"{WRAPPED}{name}")
 
 
+def of_language_model(name: str) -> str | None:
+    """Name a tensor of a plain LLaMA as itself; none: the position code's constant."""
+    return None if name.endswith("rotary_emb.inv_freq") else name
+
+
 def of_unet(name: str) -> str:
     """Name a tensor of SD-XL's UNet inside the de-tokenizer."""
-    return f"unet.{name}"
+    return f"{UNET}{name}"
 
 
 def of_autoencoder(name: str) -> str:

@@ -89,6 +89,32 @@ def plan_autoencoder(path: Path, wanted: Shapes) -> Plan:
     return _planned("autoencoder", wanted, _found(path, names.of_autoencoder, "autoencoder"), path)
 
 
+def plan_language_model(path: Path, wanted: Shapes, *, num_words: int) -> Plan:
+    """Plan a plain LLaMA; a file that knows `num_words` tokens is given rows for those that come on top.
+
+    Each new row is the mean of the rows there are. A new token then begins as probable as tokens are on average, and
+    words stay about as probable as they were; rows drawn at random would be far from any that LLaMA knows.
+    """
+    found: dict[str, Source | Computed] = dict(_found(path, names.of_language_model, "LLaMA"))
+    for name in names.VOCABULARY:
+        slot = found.get(name)
+        if slot is not None and slot.info.shape == (num_words, *wanted[name][1:]):
+            found[name] = Computed(_with_mean_rows(slot, wanted[name][0]), TensorInfo(wanted[name], slot.info.dtype))
+    return _planned("LLaMA", wanted, found, path)
+
+
+def plan_unet(path: Path, wanted: Shapes) -> Plan:
+    """Plan the UNet of a de-tokenizer, named as there, from SD-XL's folder `unet`; `wanted` may hold more."""
+    unet = {name: shape for name, shape in wanted.items() if name.startswith(names.UNET)}
+    return _planned("SD-XL UNet", unet, _found(path, names.of_unet, "SD-XL UNet"), path)
+
+
+def plan_copy(path: Path, wanted: Shapes, *, kind: Kind) -> Plan:
+    """Plan a network from a file of our own, which names all as we do."""
+    file = open_tensors(path)
+    return _planned(kind, wanted, {name: Source(file, name) for name in file.tensors}, path)
+
+
 def plan_mllm(path: Path, wanted: Shapes, *, base: Path | None = None) -> Plan:
     """Plan the language model; `base` is LLaMA's folder, needed where the file holds trained weights alone."""
     found: dict[str, Source | Computed] = dict(_found(path, names.of_mllm, "MLLM"))
@@ -139,6 +165,14 @@ def fill(module: nn.Module, plan: Plan, *, dtype: torch.dtype | None = None, dev
     module.load_state_dict(weights, assign=True)
 
 
+@torch.no_grad()
+def overlay(module: nn.Module, plan: Plan) -> None:
+    """Copy a plan's values over a module's, which keeps its types, its place and all that the plan leaves out."""
+    state = module.state_dict(keep_vars=True)
+    for name, tensor in tqdm(plan.tensors(), total=len(plan.slots), desc=f"load {plan.kind}", unit="tensor"):
+        state[name].copy_(tensor)
+
+
 def merged(plan: Plan, config: ModelConfig) -> Plan:
     """Plan a plain LLaMA between the resamplers, its LoRA folded in: W + alpha / rank * B A, in float32."""
     lora = config.mllm.lora
@@ -166,6 +200,15 @@ def _updated(
     def make() -> Tensor:
         original = weight.read()
         return torch.addmm(original.float(), up.read().float(), down.read().float(), alpha=scale).to(original.dtype)
+
+    return make
+
+
+def _with_mean_rows(known: Source | Computed, count: int) -> Callable[[], Tensor]:
+    def make() -> Tensor:
+        rows = known.read()
+        mean = rows.mean(0, keepdim=True, dtype=torch.float32).to(rows.dtype)
+        return torch.cat([rows, mean.expand(count - len(rows), -1)])
 
     return make
 
