@@ -154,4 +154,5 @@ class Shelf:
         return last_AKD
 
     def _embed(self, ids: Sequence[int]) -> Tensor:
-        return self.mllm.embed(torch.tensor(ids, device=self.mllm.llama.device, dtype=torch.long))
+        device = self.mllm.llama.lm_head.weight.device
+        return self.mllm.embed(torch.tensor(ids, device=device, dtype=torch.long))

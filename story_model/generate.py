@@ -72,7 +72,8 @@ class _Text:
 
     ids: list[int]
     is_given: bool
-    generator: torch.Generator
+    generator: torch.Generator | None
+    """Draws its words; none where nothing is left to chance."""
     was_cut: bool = False
 
 
@@ -190,8 +191,10 @@ class Teller:
         """Say what is known of the next text: the separator, and the caption where it is given."""
         ids = self.tokenizer.encode(f"{self.separator}{caption or ''}")
         shelf.say(book, ids)
-        generator = torch.Generator().manual_seed(seed_of(self.seed, book.story_id, len(book.pairs), "text"))
-        return _Text([] if caption is None else ids, caption is not None, generator)
+        if caption is not None:
+            return _Text(ids, is_given=True, generator=None)
+        seed = seed_of(self.seed, book.story_id, len(book.pairs), "text")
+        return _Text([], is_given=False, generator=torch.Generator().manual_seed(seed) if self.temperature else None)
 
     def _write(self, shelf: Shelf, texts: dict[int, _Text]) -> dict[int, _Text]:
         """Let the model write until it begins a picture or the text is as long as it may be."""

@@ -82,6 +82,40 @@ def test_evicting_little_by_little_is_evicting_at_once(ids) -> None:
     torch.testing.assert_close(read(model, cache, ids[:, SAID:]), at_once, **TOLERANCE)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_survivors_come_to_the_front_as_they_are_and_keys_turn_by_the_distance(ids, dtype) -> None:
+    model = llama(layers=2)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)  # and nothing else: rotary frequencies stay float32
+    cache = StoryCache(model, num_stories=2)
+    read_ragged(model, cache, [ids[0, :SAID], ids[0, 3:20]])
+    kept = [KEPT, [0, *range(5, 17)]]
+    before = [cache.state(row) for row in range(2)]
+    cache.keep(kept)
+    for row, slots in enumerate(kept):
+        after, moved = cache.state(row), torch.tensor(slots) - torch.arange(len(slots))
+        assert torch.equal(after["values"], before[row]["values"][:, :, slots])
+        frequencies = 1 / 10000 ** (torch.arange(0, 16, 2, dtype=torch.float64) / 16)
+        turn = torch.polar(torch.ones(len(slots), 8, dtype=torch.float64), -moved[:, None] * frequencies)
+        first, second = before[row]["keys"][:, :, slots].double().chunk(2, dim=-1)
+        turned = torch.view_as_real(torch.complex(first, second) * turn).movedim(-1, -2).flatten(-2)
+        torch.testing.assert_close(
+            after["keys"], turned.to(dtype), rtol=0.01 if dtype == torch.bfloat16 else 1e-5, atol=1e-4
+        )
+        stays = moved == 0
+        assert stays.sum() in (1, 4)
+        assert torch.equal(after["keys"][:, :, stays], before[row]["keys"][:, :, slots][:, :, stays])
+
+
+def test_letting_only_the_last_tokens_go_moves_nothing(ids, monkeypatch) -> None:
+    model = llama(layers=1)
+    cache = StoryCache(model, num_stories=2)
+    read_ragged(model, cache, [ids[0, :20], ids[0, :12]])
+    monkeypatch.setattr("story_model.kv_cache._Layer.move", None)
+    cache.keep([range(9), range(12)])
+    assert cache.num_slots == [9, 12]
+
+
 @pytest.mark.parametrize("positions", ["slots", "absolute"])
 def test_a_chunk_is_its_tokens_one_by_one(ids, positions) -> None:
     model = llama(layers=3)
