@@ -15,8 +15,7 @@ from torch import Tensor
 
 from story_model.config import DetokenizerConfig, ImageEncoderConfig, Transform
 from story_model.image_encoder import MEAN, STD
-
-_FORMATS = ["JPEG", "PNG", "WEBP"]
+from story_model.stored_pictures import PICTURE_FORMATS
 
 SizeIds = tuple[int, int, int, int, int, int]
 """SD-XL's size numbers: original height and width, crop top and left, target height and width."""
@@ -55,7 +54,7 @@ def detokenizer_square(config: DetokenizerConfig) -> Square:
 
 def decode_square(picture: bytes, square: Square) -> SquarePicture:
     """Decode a picture and make it square."""
-    with Image.open(io.BytesIO(picture), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(picture), formats=PICTURE_FORMATS) as image:
         whole = image.convert("RGB")
     return _squashed(whole, square) if square.transform == "squash" else _cropped(whole, square)
 
@@ -87,7 +86,7 @@ def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def size_of(picture: bytes) -> tuple[int, int]:
     """Read an encoded picture's width and height."""
-    with Image.open(io.BytesIO(picture), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(picture), formats=PICTURE_FORMATS) as image:
         return image.size
 
 

@@ -15,6 +15,9 @@ from typing import NamedTuple, overload
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
+"""What encoded pictures may be; no other of Pillow's decoders is tried."""
+
 _HELD_BYTES = 256 << 20
 _AGAIN = "build the dataset anew"
 

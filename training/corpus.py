@@ -11,7 +11,7 @@ from story_model.dataset import Story, StorySet, chunks, read_split
 from story_model.pixels import Square, encoder_square
 from training.batches import weights_of
 from training.encodings import Encodings, Network, encodings_of
-from training.makers import square_pictures
+from training.makers import Pictures, square_pictures
 from training.steps import Job
 
 
@@ -40,8 +40,7 @@ class Split:
 
     def pixels(self, digests: Sequence[str], square: Square) -> Tensor:
         """Decode pictures to squares, uint8 (N, 3, H, W)."""
-        load = square_pictures(self.story_set.pictures, square)
-        return torch.stack([load(digest).pixels for digest in tqdm(digests, desc="decode pictures", leave=False)])
+        return decoded(self.story_set.pictures, digests, square)
 
 
 def load_chunks(job: Job, split: str) -> list[Story]:
@@ -58,7 +57,7 @@ def load_split(job: Job, name: str, *networks: Network) -> Split:
     """
     story_set = read_split(job.folder.dataset_dir, name, bad_records=job.config.train.bad_records)
     views, digests = _views(job, story_set)
-    encodings, failures = encodings_of(job, story_set, digests, networks)
+    encodings, failures = encodings_of(job, story_set.pictures, digests, networks)
     is_stored = bool(networks) and job.config.train.features.enabled
     if not is_stored and job.config.train.bad_records == "skip":
         failures = _undecodable(job, story_set, digests)
@@ -68,6 +67,12 @@ def load_split(job: Job, name: str, *networks: Network) -> Split:
     job.count(skipped_stories=len(story_set.skipped))
     weights = weights_of(views, job.config.train.subset_weights) if name == "train" else None
     return Split(views, story_set, digests, encodings, weights)
+
+
+def decoded(pictures: Pictures, digests: Sequence[str], square: Square) -> Tensor:
+    """Decode pictures to squares, uint8 (N, 3, H, W)."""
+    load = square_pictures(pictures, square)
+    return torch.stack([load(digest).pixels for digest in tqdm(digests, desc="decode pictures", leave=False)])
 
 
 def _views(job: Job, story_set: StorySet) -> tuple[list[Story], list[str]]:

@@ -1,13 +1,12 @@
 """What the frozen networks make of pictures: read from the feature store, or made anew each time it is asked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from story_model.dataset import StorySet
 from story_model.device import dtype_of
 from story_model.manifest import digest_of
 from story_model.parts import load_autoencoder, load_image_encoder
@@ -18,6 +17,7 @@ from training.makers import (
     LATENTS,
     SIZE_IDS,
     Encode,
+    Pictures,
     autoencoder_maker,
     encode_features,
     encode_latents,
@@ -63,7 +63,7 @@ class StoredEncodings:
 class FreshEncodings:
     """Encodings that are made anew at each request, as the published training does."""
 
-    story_set: StorySet
+    pictures: Pictures
     squares: Mapping[Network, Square]
     encoders: Mapping[Network, Encode]
 
@@ -78,29 +78,38 @@ class FreshEncodings:
 
     @torch.no_grad()
     def _encode(self, network: Network, digests: Sequence[str]) -> dict[str, Tensor]:
-        load, unique = square_pictures(self.story_set.pictures, self.squares[network]), list(dict.fromkeys(digests))
+        load, unique = square_pictures(self.pictures, self.squares[network]), list(dict.fromkeys(digests))
         made = self.encoders[network]([load(digest) for digest in unique])
         rows = [unique.index(digest) for digest in digests]
         return {name: values.float().cpu()[rows] for name, values in made.items()}
 
 
 def encodings_of(
-    job: Job, story_set: StorySet, digests: Sequence[str], networks: Sequence[Network]
+    job: Job, pictures: Pictures, digests: Sequence[str], networks: Sequence[Network]
 ) -> tuple[Encodings, dict[str, str]]:
-    """Give the encodings of a set's pictures, and why some pictures have none (`train.bad_records=skip`).
+    """Give the encodings of pictures, and why some pictures have none (`train.bad_records=skip`).
 
     What the store lacks is made first; where it lacks nothing the frozen networks are not even loaded.
     """
     if not job.config.train.features.enabled:
         squares = {network: maker_of(job, network).square for network in networks}
         encoders = {network: _encoder(job, network) for network in networks}
-        return FreshEncodings(story_set, {key: square for key, square in squares.items() if square}, encoders), {}
+        return FreshEncodings(pictures, {key: square for key, square in squares.items() if square}, encoders), {}
     stores: dict[Network, Store] = {}
     failures: dict[str, str] = {}
     for network in networks:
-        stores[network], failed = _filled(job, story_set, digests, network)
+        stores[network], failed = _filled(job, pictures, digests, network)
         failures |= failed
     return StoredEncodings(stores), failures
+
+
+def widened(
+    encodings: Encodings, job: Job, pictures: Pictures, digests: Sequence[str], networks: Sequence[Network]
+) -> tuple[Encodings, dict[str, str]]:
+    """Give the encodings of more pictures by the same networks, as `encodings_of`; none is loaded a second time."""
+    if isinstance(encodings, FreshEncodings):
+        return replace(encodings, pictures=pictures), {}
+    return encodings_of(job, pictures, digests, networks)
 
 
 def maker_of(job: Job, network: Network) -> Maker:
@@ -112,7 +121,7 @@ def maker_of(job: Job, network: Network) -> Maker:
     return image_encoder_maker(job.config.model, f"{digest} {precision}", job.config.train.features.dtype)
 
 
-def _filled(job: Job, story_set: StorySet, digests: Sequence[str], network: Network) -> tuple[Store, dict[str, str]]:
+def _filled(job: Job, pictures: Pictures, digests: Sequence[str], network: Network) -> tuple[Store, dict[str, str]]:
     config, processes = job.config.train, job.processes
     maker = maker_of(job, network)
     store = open_store(job.folder.features_dir, maker, shard_pictures=config.features.shard_pictures)
@@ -123,7 +132,7 @@ def _filled(job: Job, story_set: StorySet, digests: Sequence[str], network: Netw
             square = detokenizer_square(job.config.model.detokenizer)
         made = store.make(
             digests,
-            square_pictures(story_set.pictures, square),
+            square_pictures(pictures, square),
             _encoder(job, network),
             batch_size=_BATCH,
             desc=f"{network.replace('_', ' ')}: encode pictures",

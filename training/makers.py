@@ -1,7 +1,7 @@
 """The frozen networks as makers of the feature store: how each one's pictures are loaded, and what is kept of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from PIL import Image
@@ -19,7 +19,6 @@ from story_model.pixels import (
     normalised,
     signed,
 )
-from story_model.stored_pictures import StoredPictures
 from story_model.tensor_files import TensorInfo
 from training.features import Maker
 
@@ -34,6 +33,18 @@ DTYPES = {"bfloat16": torch.bfloat16, "int8": torch.int8}
 """Of stored features, by the configuration's names."""
 
 Encode = Callable[[Sequence[SquarePicture]], Mapping[str, Tensor]]
+
+
+class Pictures(Protocol):
+    """Encoded pictures by the sha256 of their files."""
+
+    def read(self, digest: str) -> bytes:
+        """Read one; a ValueError says why that cannot be."""
+        ...
+
+    def name(self, digest: str) -> str:
+        """Say which one it is, for a person."""
+        ...
 
 
 def image_encoder_maker(model: ModelConfig, digest: str, dtype: Literal["bfloat16", "int8"]) -> Maker:
@@ -57,8 +68,8 @@ def autoencoder_maker(model: ModelConfig, digest: str) -> Maker:
     return Maker("autoencoder", digest, detokenizer_square(detokenizer), fields)
 
 
-def square_pictures(pictures: StoredPictures, square: Square) -> Callable[[str], SquarePicture]:
-    """Give a loader of pictures by their sha256; what does not decode is a ValueError that names its story."""
+def square_pictures(pictures: Pictures, square: Square) -> Callable[[str], SquarePicture]:
+    """Give a loader of pictures by their sha256; what does not decode is a ValueError that names it."""
 
     def load(digest: str) -> SquarePicture:
         data = pictures.read(digest)

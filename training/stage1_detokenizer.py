@@ -13,6 +13,7 @@ from training.corpus import load_split
 from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.measures import mean_picture_psnr_db, psnr_db
+from training.mixture import mixture
 from training.noise import denoising
 from training.pretrained import start
 from training.progress import logged
@@ -23,16 +24,16 @@ _BASELINE_PICTURES = 2000
 
 
 def make(job: Job) -> StepResult:
-    """Train on all pictures of the training stories."""
+    """Train on all pictures of the training stories and of the configured sources."""
     torch.manual_seed(job.config.seed)
     model, stage, device = job.config.model, job.config.train.stage1, job.processes.device
     detokenizer = build_detokenizer(model).train()
     start(job, "stage1", detokenizer)
-    train, held_out = (
-        true_views(load_split(job, split, "image_encoder", "autoencoder")) for split in ("train", "validation")
-    )
+    stories, unseen = (load_split(job, split, "image_encoder", "autoencoder") for split in ("train", "validation"))
+    mixed = mixture(job, stories, unseen, "image_encoder", "autoencoder")
+    train, held_out = true_views(stories), true_views(unseen)
     test = held_out.spread(job.config.train.validation_samples)
-    task, exam = denoising(train, model.detokenizer), denoising(test, model.detokenizer)
+    task, exam = denoising(true_views(mixed), model.detokenizer), denoising(test, model.detokenizer)
     training = Training(
         detokenizer,
         dict(detokenizer.named_parameters()),
@@ -67,5 +68,5 @@ def make(job: Job) -> StepResult:
         }
         log.metrics(metrics, stage.steps)
         log.artifact(save_comparison(job.out_dir / "rebuilt.png", [pictures, rebuilt]))
-        counts = {"pictures": len(train), "held_out_pictures": len(test)}
-        return StepResult(counts=counts, metrics=metrics, tracking_run_id=log.run_id)
+        counts = {"held_out_pictures": len(test)}
+        return StepResult(counts=mixed.counts | counts, metrics=metrics, tracking_run_id=log.run_id)

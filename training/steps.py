@@ -20,6 +20,7 @@ from story_model.manifest import Manifest, StepResult, run_step
 from story_model.section import Section
 from story_model.train_config import LaunchConfig, StageConfig
 from story_model.workspace import Part, RunFolder
+from training.picture_sources import source_inputs
 from training.pretrained import start_inputs, take_over
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def _as_step(
     inputs: dict[str, Path | str] = {"dataset": folder.dataset_dir}
     inputs |= {need: folder.part_dir(need) for need in recipe.needs}
     inputs |= start_inputs(part, folder, config, settings)
+    inputs |= source_inputs(part, folder, config, settings)
     manifest = run_step(
         folder.part_dir(part), work, step=part.replace("_", " "), version=recipe.version, config=decides, inputs=inputs
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from PIL import Image
@@ -12,9 +13,9 @@ from story_model.config import SamplerConfig
 from story_model.device import dtype_of
 from story_model.painting import Painter
 from story_model.parts import load_autoencoder, load_detokenizer, load_image_encoder
-from story_model.pixels import detokenizer_square, signed, to_image, unsigned
+from story_model.pixels import Square, detokenizer_square, signed, to_image, unsigned
 from training.batches import spread
-from training.corpus import Split
+from training.encodings import Encodings
 from training.steps import Job
 
 _SHOWN = 12
@@ -32,12 +33,35 @@ class View:
     """(N, 6): what SD-XL is told about their size and crop."""
 
 
+class PictureSet(Protocol):
+    """Pictures by the sha256 of their files: a split's, or a mixture of several sources."""
+
+    @property
+    def digests(self) -> Sequence[str]:
+        """Each picture once."""
+        ...
+
+    @property
+    def picture_weights(self) -> Sequence[float] | None:
+        """How often each of `digests` is drawn; none: equally often."""
+        ...
+
+    @property
+    def encodings(self) -> Encodings:
+        """What frozen networks make of them."""
+        ...
+
+    def pixels(self, digests: Sequence[str], square: Square) -> Tensor:
+        """Decode pictures to squares, uint8 (N, 3, H, W)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Views:
-    """Pictures of a split, looked at when they are asked for."""
+    """Pictures of a set, looked at when they are asked for."""
 
-    split: Split
-    digests: list[str]
+    split: PictureSet
+    digests: Sequence[str]
     """Picture of each sample."""
     features_of: Callable[[Sequence[int]], Tensor]
     """Features (N, F, D) of samples."""
@@ -67,8 +91,8 @@ class Views:
         return signed(self.split.pixels(self.digests, detokenizer_square(job.config.model.detokenizer)))
 
 
-def true_views(split: Split) -> Views:
-    """View all pictures of a split, with the features that the encoder sees in them."""
+def true_views(split: PictureSet) -> Views:
+    """View all pictures of a set, with the features that the encoder sees in them."""
 
     def features_of(rows: Sequence[int]) -> Tensor:
         return split.encodings.features([split.digests[row] for row in rows])
