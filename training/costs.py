@@ -89,6 +89,8 @@ class TrainedPlan:
     hours: float
     micro_batch: int
     """Samples that a GPU computes at once."""
+    launch: str
+    """Engine and activation checkpointing, in words."""
     memory: Footprint
     memory_gb: float
     """Of the GPU."""
@@ -220,6 +222,7 @@ def _trained(config: RunConfig, part: TrainedPart, assumptions: Assumptions) -> 
         bytes_read=stage.batch_size * _bytes_read(config, part, text, assumptions),
         hours=stage.steps * _hours(step_flops + recomputed, stage.precision, gpus, assumptions),
         micro_batch=min(launch.micro_batch_size or share, share),
+        launch=f"{_engine(launch)}, {launch.activation_checkpointing}",
         memory=memory,
         memory_gb=memory_gb,
         advice=None if memory.fits(memory_gb) else advice(part, launch, share, memory_of, memory_gb),
@@ -317,6 +320,12 @@ def _bytes_read(config: RunConfig, part: TrainedPart, text: StoryText, assumptio
         return used * feature_bytes(config) if part == "stage2" else feature_bytes(config) + latent_bytes(config)
     predictions = feature_bytes(config) if part == "stage3" else 0
     return used * assumptions.picture_kb * 1e3 + predictions
+
+
+def _engine(launch: LaunchConfig) -> str:
+    if launch.engine == "torch":
+        return "torch"
+    return f"ZeRO {launch.zero_stage}" + (" offloaded" if launch.offload else "")
 
 
 def _gpus(launch: LaunchConfig, assumptions: Assumptions) -> int:

@@ -60,7 +60,18 @@ def lines(made: Plan) -> Iterator[str]:
     yield ""
     memory_gb = given.gpu.memory_gb
     yield f"Memory of one GPU (GiB, estimated; {USABLE * memory_gb:.0f} of {memory_gb:g} can be used)"
-    heads = ["part", "micro-batch", "weights", "gradients", "optimizer", "activations", "all", "", "CPU"]
+    heads = [
+        "part",
+        "engine, recomputed",
+        "micro-batch",
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "all",
+        "",
+        "CPU",
+    ]
     yield from _table(heads, [_memory_row(part) for part in made.trained])
     yield ""
     yield "Disk (GB)"
@@ -126,7 +137,7 @@ def _memory_row(part: TrainedPlan) -> list[str]:
     memory = part.memory
     held = (memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.gpu)
     verdict = "fits" if part.fits else "DOES NOT FIT"
-    return [part.name, str(part.micro_batch), *map(_gib, held), verdict, _gib(memory.host)]
+    return [part.name, part.launch, str(part.micro_batch), *map(_gib, held), verdict, _gib(memory.host)]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -17,6 +17,9 @@ from training.footprint import Footprint
 from training.hardware import gpu
 
 BFLOAT16 = tuple(f"train.stage{number}.precision=bfloat16" for number in (1, 2, 3))
+PLAIN = tuple(f"train.launch.stage{number}={{}}" for number in (1, 2, 3))
+"""Whole shares at once, a copy of the network in each process, nothing computed again."""
+STAGE2 = ("train.stage2.steps=6000", "train.stage2.batch_size=240", "train.stage2.keep_checkpoints=2")
 GIB = 2**30
 
 
@@ -31,7 +34,7 @@ def part(made: Plan, name: str):
 
 
 def full(*overrides: str) -> Plan:
-    return planned("seed-story-7b", *BFLOAT16, *overrides)
+    return planned("seed-story-7b", *BFLOAT16, *PLAIN, *STAGE2, *overrides)
 
 
 # ------------------------------------------------------------------------------------------------------- the numbers
@@ -61,7 +64,7 @@ def test_samples_and_epochs_follow_from_steps() -> None:
 def test_hours_follow_from_work_peak_and_utilisation() -> None:
     stage2 = part(full(), "stage2")
     assert stage2.hours == pytest.approx(6000 * stage2.step_flops / (8 * 989e12 * 0.4) / 3600)
-    alone = part(planned("seed-story-7b", *BFLOAT16, gpus=1), "stage2")
+    alone = part(planned("seed-story-7b", *BFLOAT16, *PLAIN, *STAGE2, gpus=1), "stage2")
     assert alone.hours == pytest.approx(8 * stage2.hours)
 
 
@@ -128,6 +131,17 @@ def test_what_does_not_fit_comes_with_a_change_that_makes_it_fit() -> None:
 def test_what_fits_comes_without_advice() -> None:
     tiny = planned("tiny")
     assert all(one.fits and one.advice is None for one in tiny.trained)
+
+
+def test_the_published_system_as_configured_fits_on_eight_gpus_of_80_gib() -> None:
+    made = planned("seed-story-7b", *BFLOAT16)
+    assert all(one.memory.fits(80) for one in made.trained)
+
+
+def test_a_plan_says_how_a_part_is_launched() -> None:
+    assert part(full(), "stage2").launch == "torch, none"
+    launch = "train.launch.stage2={engine: deepspeed, zero_stage: 3, offload: true, activation_checkpointing: full}"
+    assert part(full(launch), "stage2").launch == "ZeRO 3 offloaded, full"
 
 
 def test_advice_takes_what_costs_least() -> None:
