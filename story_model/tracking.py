@@ -22,8 +22,10 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 log = logging.getLogger(__name__)
+logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # says when it starts and ends
 
 _SQLITE = "sqlite:///"
 _PARENT_FILE = ".tracking_run"
@@ -91,6 +93,17 @@ def child_run(folder: RunFolder, name: str, *, settings: Settings, out_dir: Path
         client.set_terminated(run_id, "KILLED")
         raise
     client.set_terminated(run_id, "FINISHED")
+
+
+@contextmanager
+def system_metrics(tracker: Tracker, *, settings: Settings) -> Iterator[None]:
+    """Log the machine's memory, processors and GPUs to a run meanwhile, every ten seconds; a resumed run goes on."""
+    monitor = SystemMetricsMonitor(tracker.run_id, resume_logging=True, tracking_uri=settings.tracking_uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
 
 
 @contextmanager

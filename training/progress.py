@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from story_model.tracking import Tracker, child_run
+from story_model.tracking import Tracker, child_run, system_metrics
 from training.hardware import peak_flops
 from training.loop import Step, Training
 from training.steps import Job
@@ -69,4 +69,5 @@ def logged(job: Job, name: str, *, flops_per_sample: float = 0.0) -> Iterator[Lo
     with child_run(job.folder, name, settings=job.settings, out_dir=job.out_dir) as tracker:
         peak = peak_flops(job.processes.device_name, job.config.train.stage2.precision)
         count = job.processes.count
-        yield Log(tracker, flops_per_sample=flops_per_sample, peak=peak and peak * count)
+        with system_metrics(tracker, settings=job.settings):
+            yield Log(tracker, flops_per_sample=flops_per_sample, peak=peak and peak * count)

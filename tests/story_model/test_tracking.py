@@ -1,10 +1,11 @@
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from story_model.config import Settings
-from story_model.tracking import child_run, parent_run
+from story_model.tracking import child_run, parent_run, system_metrics
 from story_model.workspace import RunFolder
 
 
@@ -45,3 +46,13 @@ def test_artifacts_lie_beside_a_local_database(folder: RunFolder, settings: Sett
     with child_run(folder, "part", settings=settings) as tracker:
         uri = tracker.client.get_run(tracker.run_id).info.artifact_uri
     assert uri.startswith(Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.as_uri())
+
+
+def test_the_machine_s_numbers_stand_beside_the_run_s_own(
+    folder: RunFolder, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    with child_run(folder, "part", settings=settings) as tracker, system_metrics(tracker, settings=settings):
+        time.sleep(0.5)
+    names = tracker.client.get_run(tracker.run_id).data.metrics
+    assert any(name.startswith("system/") for name in names)
