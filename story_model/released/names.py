@@ -37,6 +37,11 @@ def of_mllm(name: str) -> str | None:
     return f"{wrapped[1]}.base_layer.{wrapped[2]}" if wrapped and name.startswith(WRAPPED) else name
 
 
+def published_in_mllm(name: str) -> str:
+    """Give one of our language model's tensors the name that peft 0.4 gave it."""
+    return name.replace(".base_layer.", ".") if name.startswith(WRAPPED) else name
+
+
 def of_llama(name: str) -> str | None:
     """Name a tensor of a plain LLaMA inside the language model; none: trained there, so that the base's is not used."""
     if name.endswith("rotary_emb.inv_freq") or name in VOCABULARY:
