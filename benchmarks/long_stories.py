@@ -3,7 +3,8 @@
 The published algorithm, as its code runs it: for every segment the window of the last pictures is read anew from its
 beginning, every picture of it goes through the input resampler again, and the text, begin-of-image, every image token
 and end-of-image are produced one forward pass at a time. Weights are random, so that no text ends by itself and both
-sides write the same number of words; what is timed is the language model with its resamplers, not the painting.
+sides write the same number of words; what is timed is the language model with its resamplers, not the painting. Both
+compute in one precision; the published code tells in half precision throughout.
 
 Run it in the project's folder: `python -m benchmarks.long_stories --preset tiny`.
 """
@@ -26,9 +27,11 @@ from transformers import DynamicCache
 from story_model.build import build_llama, build_mllm
 from story_model.cache_policy import most_tokens
 from story_model.config import Policy, load_config
+from story_model.device import dtype_of
 from story_model.generate import Opening, Teller, ToldPair, merged
 from story_model.mllm import Mllm
 from story_model.tokens import StoryTokenizer, train_tokenizer
+from story_model.train_config import Precision
 
 SENTENCE = "Pip the fox waves to a friend in the meadow while Luna the owl sleeps in the city late at night"
 WORDS = SENTENCE.split()
@@ -88,7 +91,7 @@ class Published:
 
     def _segment(self, texts: list[list[int]], features: list[Tensor], given: list[int]) -> tuple[list[int], Tensor]:
         tokenizer, cache = self.tokenizer, DynamicCache()
-        shown = self.mllm.input_resampler(torch.stack(features))
+        shown = self.mllm.input_resampler(torch.stack(features).to(self.mllm.llama.lm_head.weight))
         parts = [self._embed([tokenizer.begin_of_story])]
         for text, picture in zip(texts, shown, strict=True):
             parts += [self._embed([*text, tokenizer.begin_of_image]), picture, self._embed([tokenizer.end_of_image])]
@@ -123,7 +126,7 @@ class Published:
 class Bench:
     """Networks of random weights, openings and captions of equal length."""
 
-    def __init__(self, preset: str, overrides: list[str], *, num_words: int) -> None:
+    def __init__(self, preset: str, overrides: list[str], *, num_words: int, precision: Precision = "float32") -> None:
         """Make everything that both sides are given."""
         config = load_config(preset, overrides)
         self.memory = config.tell.cache.model_copy(update={"window_segments": WINDOW, "max_evicted_images": 8})
@@ -137,6 +140,8 @@ class Bench:
         # A text is to end at its budget: nothing that was drawn at random may begin a picture.
         self.mllm.llama.lm_head.weight[self.tokenizer.begin_of_image] *= 0
         self.mllm.llama.lm_head.weight[self.tokenizer.begin_of_image] -= 1e-3
+        for parameter in self.mllm.parameters():
+            parameter.data = parameter.data.to(dtype_of(precision))  # and no buffer: rotary frequencies stay float32
         encoder = config.model.image_encoder
         generator = torch.Generator().manual_seed(1)
         features = torch.randn(8, encoder.num_queries, encoder.output_dim, generator=generator)
@@ -302,13 +307,14 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--words", type=int, default=14, help="tokens of a text (default: what a caption of tiny has)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="of both sides")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--longest", type=int, default=1000, help="segments of the story whose memory is watched")
     parser.add_argument("--plot", type=Path, help="where to draw cost against length (PNG)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     overrides = [*given.overrides, f"model.mllm.num_image_tokens={given.image_tokens}"]
-    bench = Bench(given.preset, overrides, num_words=given.words)
+    bench = Bench(given.preset, overrides, num_words=given.words, precision=given.precision)
     bench.ours("dense", "free", batch=1, segments=2)  # the libraries' first call
     costs = []
     for mode in ("free", "captions_given"):
@@ -348,7 +354,8 @@ def main() -> None:
         "image_tokens": bench.tokenizer.num_image_tokens,
         "threads": given.threads,
     }
-    print(json.dumps({name: round(value, 3) for name, value in found.items()}))
+    rounded: dict[str, float | str] = {name: round(value, 3) for name, value in found.items()}
+    print(json.dumps(rounded | {"precision": given.precision}))
 
 
 if __name__ == "__main__":
