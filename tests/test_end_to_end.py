@@ -8,15 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+import torch
 
-from story_model.config import load_config, save_config
+from story_model.config import Settings, load_config, save_config
+from story_model.dataset import chunks, read_split
 from story_model.manifest import read_manifest
+from story_model.parts import load_tokenizer
+from story_model.train_config import LaunchConfig
 from story_model.workspace import RunFolder
-from training.loop import CHECKPOINT
+from training.batches import rows_of_step
+from training.corpus import load_split
+from training.processes import Processes
+from training.stage2_mllm import Telling
+from training.steps import CHECKPOINTS, Job
+from training.task import draws_of
 
 OVERRIDES = [
     "cartoon.episodes=3",
@@ -35,6 +44,7 @@ OVERRIDES = [
     *(f"train.{part}.steps=12" for part in ("image_encoder", "language_model", "stage1", "stage2", "stage3")),
     *(f"train.{part}.batch_size=2" for part in ("image_encoder", "language_model", "stage1", "stage2", "stage3")),
     *(f"train.{part}.checkpoint_every=2" for part in ("image_encoder", "language_model", "stage1", "stage2", "stage3")),
+    "train.features.shard_pictures=2",
     "train.reconstruction_steps=2",
     "train.validation_samples=4",
     "tell.stories=2",
@@ -47,8 +57,7 @@ OVERRIDES = [
     "evaluate.probe_steps=4",
     "evaluate.bootstrap=10",
 ]
-TRAINED = ["image_encoder", "language_model", "stage1", "stage2", "stage3"]
-PARTS = ["tokenizer", "autoencoder", *TRAINED]
+PARTS = ["tokenizer", "autoencoder", "image_encoder", "language_model", "features", "stage1", "stage2", "stage3"]
 
 
 class Run:
@@ -126,14 +135,56 @@ def test_a_run_killed_in_every_step_ends_with_the_same_bytes(straight: Run, tmp_
     run.finish(*draw_command(run))
     run.kill_when(lambda: any(folder.episodes_dir.glob("*/manifest.json")), *run.build)
     run.finish(*run.build)
-    for part in TRAINED:
-        run.kill_when((folder.root / "model" / part / CHECKPOINT).is_file, *run.train)
-        assert read_manifest(folder.root / "model" / part) is None
+    for part, results in results_on_the_way(folder).items():
+        run.kill_when(lambda results=results: any(results()), *run.train)
+        assert read_manifest(folder.root / "model" / part.split()[0]) is None, part
     run.finish(*run.train)
     run.kill_when(lambda: any((folder.root / "stories").rglob("story.json")), *run.tell)
     run.finish(*run.tell)
     assert run.digests() == straight.digests()
     assert len(run.digests()) == 1 + len(PARTS) + 2
+
+
+def results_on_the_way(folder: RunFolder) -> dict[str, Callable[[], Iterable[Path]]]:
+    """Say what lies on the disk in the middle of each part that takes long, in the order of the parts."""
+
+    def checkpoints_of(part: str) -> Callable[[], Iterable[Path]]:
+        return lambda: (folder.root / "model" / part / CHECKPOINTS).glob("step-*")
+
+    def features_of(network: str) -> Callable[[], Iterable[Path]]:
+        return lambda: folder.features_dir.glob(f"{network}-*/*.safetensors")
+
+    stages = {part: checkpoints_of(part) for part in ("stage1", "stage2")}
+    pretrained = {part: checkpoints_of(part) for part in ("image_encoder", "language_model")}
+    encoded = {f"features of the {network}": features_of(network) for network in ("image-encoder", "autoencoder")}
+    predicted = {"stage3 while it predicts features": features_of("stage2"), "stage3": checkpoints_of("stage3")}
+    return pretrained | encoded | stages | predicted
+
+
+def test_each_unique_picture_goes_through_a_frozen_network_once_in_all_stages(straight: Run) -> None:
+    folder = straight.folder
+    splits = [read_split(folder.dataset_dir, split).stories for split in ("train", "validation")]
+    unique = {digest for stories in splits for view in chunks(stories, 4) for digest in view.image_sha256}
+    manifests = {part: read_manifest(folder.root / "model" / part) for part in PARTS}
+    encoded = {part: found.counts.get("encoded_pictures", 0) for part, found in manifests.items() if found}
+    assert encoded == dict.fromkeys(PARTS, 0) | {"features": 2 * len(unique)}
+    targets = sum(len(view.captions) - 1 for stories in splits for view in chunks(stories, 4))
+    assert manifests["stage3"] is not None
+    assert manifests["stage3"].counts["predicted_features"] == targets
+
+
+def test_stage_2_trains_without_padding(straight: Run) -> None:
+    config, folder = load_config("tiny", OVERRIDES), straight.folder
+    processes = Processes(torch.device("cpu"))
+    job = Job(folder, config, Settings(_env_file=None), folder.root / "out", LaunchConfig(), processes)
+    split = load_split(job, "train", "image_encoder")
+    task, stage = Telling(split, load_tokenizer(folder, config.model), is_all_targets=True), config.train.stage2
+    for step in range(stage.steps):
+        rows = rows_of_step(task.num_samples, stage.batch_size, seed=config.seed, step=step)
+        batch = task.batch(draws_of(rows, seed=config.seed, step=step))
+        assert batch.num_padding == 0
+        assert batch.num_samples == stage.batch_size
+    assert job.counts.get("encoded_pictures", 0) == 0
 
 
 def test_a_finished_run_trains_and_tells_nothing_again(straight: Run) -> None:
