@@ -29,6 +29,7 @@ TINY = (
 STEPS = {
     "training tokenizer language_model",
     "training autoencoder image_encoder",
+    "training features",
     "training stage1",
     "training stage2",
     "training stage3",
@@ -43,7 +44,7 @@ Started = list[tuple[str, Path]]
 def record_in(modules: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     """Note modules instead of starting them; the last one leaves a manifest as the real one does."""
 
-    def record(module: str, *args: str, threads: int) -> None:
+    def record(module: str, *args: str, **_: object) -> None:
         folder = RunFolder(Path(args[0]))
         modules.append((" ".join([module, *args[1:]]), folder.root))
         if module == "evaluation.report":
@@ -93,7 +94,8 @@ def test_end_to_end_starts_every_step_once_on_the_run_s_folder(first_run: tuple[
 
 def test_no_step_starts_before_what_it_builds_on(first_run: tuple[Path, Started]) -> None:
     names = [module for module, _ in first_run[1]]
-    assert names.index("training autoencoder image_encoder") < names.index("training stage1")
+    assert names.index("training autoencoder image_encoder") < names.index("training features")
+    assert names.index("training features") < names.index("training stage1")
     assert names.index("training tokenizer language_model") < names.index("training stage2")
     assert names[-3:] == ["training stage3", "evaluation.long_stories", "evaluation.report"]
 
