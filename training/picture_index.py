@@ -113,7 +113,7 @@ def index_pictures(root: Path, index_dir: Path, *, name: str) -> PictureIndex:
         kept = [known[file.name] for file in found if file.name in known and known[file.name].version == file.version]
         done = {file.name for file in kept}
         new = [file for file in found if file.name not in done]
-        if new or len(kept) < len(known):
+        if new or len(kept) < len(known) or not (index_dir / INDEX).is_file():
             _write(root, index_dir, kept, new, name)
     index = read_index(index_dir)
     if not any(file.pictures for file in index.files):
