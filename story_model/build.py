@@ -15,12 +15,14 @@ from diffusers import (
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from story_model.autoencoder import Autoencoder, LinearAutoencoder, SdxlAutoencoder
+from story_model.captions_diffusion import WordsCondition, add_attention_lora
 from story_model.config import DetokenizerConfig, ImageEncoderConfig, MllmConfig, ModelConfig, Schedule
 from story_model.detokenizer import Detokenizer, PerceiverResampler
 from story_model.image_encoder import ImageEncoder
 from story_model.mllm import Mllm, add_lora
 from story_model.resampler import Resampler
 from story_model.tokens import StoryTokenizer
+from story_model.train_config import BaselineConfig
 
 
 def build_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
@@ -151,6 +153,25 @@ def build_detokenizer(config: ModelConfig) -> Detokenizer:
         input_scale=sizes.input_scale,
     )
     return Detokenizer(unet, resampler)
+
+
+def build_captions_diffusion(config: ModelConfig, baseline: BaselineConfig) -> Detokenizer:
+    """Make the baseline with fresh weights: the de-tokenizer's UNet with LoRA, conditioned on a caption's words.
+
+    Raises:
+        ValueError: the de-tokenizer is SD-XL's own, whose text encoders are not read yet.
+    """
+    if config.detokenizer.autoencoder == "sdxl":
+        raise ValueError(
+            "train.baseline: at the published size captions belong to SD-XL's two text encoders (text_encoder and "
+            "text_encoder_2), which are not read yet; set train.baseline=null"
+        )
+    detokenizer = build_detokenizer(config)
+    add_attention_lora(detokenizer.unet, rank=baseline.rank, alpha=baseline.alpha)
+    first, second = config.detokenizer.prompt_dims
+    width, dropout = config.mllm.language_model.hidden_size, baseline.caption_dropout
+    condition = WordsCondition(width, prompt_dim=first + second, pooled_dim=second, dropout=dropout)
+    return Detokenizer(detokenizer.unet, condition)
 
 
 _SDXL_NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}

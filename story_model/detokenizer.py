@@ -17,8 +17,8 @@ from torch.nn import functional as F
 class Detokenizer(nn.Module):
     """The UNet and its resampler."""
 
-    def __init__(self, unet: UNet2DConditionModel, resampler: "PerceiverResampler") -> None:
-        """Take the parts."""
+    def __init__(self, unet: UNet2DConditionModel, resampler: nn.Module) -> None:
+        """Take the parts; `resampler` is SEED-Story's, or whatever else makes a condition of features."""
         super().__init__()
         self.unet = unet
         self.resampler = resampler

@@ -59,6 +59,11 @@ class ImageEncoder(nn.Module):
             x_BNW = block(x_BNW)
         return self.ln_post(self.attn_pool(x_BNW)) @ self.proj
 
+    def of_nothing(self) -> Tensor:
+        """Give the features (1, Q, D) of an all-zero input: what SEED-Story takes for no picture."""
+        features: Tensor = self(self.proj.new_zeros(1, 3, self.image_size, self.image_size))
+        return features
+
 
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int) -> None:

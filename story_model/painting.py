@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from story_model.autoencoder import Autoencoder
 from story_model.build import build_sampler
+from story_model.captions_diffusion import TextEncoder
 from story_model.config import DetokenizerConfig, SamplerConfig
 from story_model.detokenizer import Detokenizer, size_ids
 from story_model.image_encoder import ImageEncoder
@@ -31,12 +32,12 @@ class Painter:
         self,
         detokenizer: Detokenizer,
         autoencoder: Autoencoder,
-        encoder: ImageEncoder,
+        encoder: ImageEncoder | TextEncoder,
         *,
         config: DetokenizerConfig,
         sampler: SamplerConfig,
     ) -> None:
-        """Take the networks, all on one device, and how to sample.
+        """Take the networks, all on one device, and how to sample; `encoder` says what guidance goes away from.
 
         Raises:
             ValueError: pictures shall have their source's shape, but the de-tokenizer learnt from cropped ones.
@@ -88,10 +89,8 @@ class Painter:
 
     @cached_property
     def _no_picture(self) -> Condition:
-        side = self.encoder.image_size
-        weight = self.encoder.proj
-        features = self.encoder(weight.new_zeros(1, 3, side, side))
-        return self.detokenizer.resampler(features.to(self.detokenizer.unet.dtype))
+        condition: Condition = self.detokenizer.resampler(self.encoder.of_nothing().to(self.detokenizer.unet.dtype))
+        return condition
 
     def _denoise(self, latents_BCHW: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         prompt, pooled = condition

@@ -15,9 +15,17 @@ from torch import nn
 
 from story_model import tokens
 from story_model.autoencoder import Autoencoder
-from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_llama, build_mllm
+from story_model.build import (
+    build_autoencoder,
+    build_captions_diffusion,
+    build_detokenizer,
+    build_image_encoder,
+    build_llama,
+    build_mllm,
+)
+from story_model.captions_diffusion import LanguageModelEncoder
 from story_model.checkpoint import assign_weights
-from story_model.config import ModelConfig, RunConfig
+from story_model.config import ModelConfig, RunConfig, SamplerConfig
 from story_model.detokenizer import Detokenizer
 from story_model.device import dtype_of
 from story_model.generate import merged
@@ -25,6 +33,7 @@ from story_model.image_encoder import ImageEncoder
 from story_model.mllm import Mllm
 from story_model.painting import Painter
 from story_model.tokens import StoryTokenizer
+from story_model.train_config import BaselineConfig
 from story_model.workspace import Part, RunFolder
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -106,6 +115,52 @@ def load_detokenizer(
 ) -> Detokenizer:
     """Load the de-tokenizer as stage 1 or stage 3 left it, frozen, for inference."""
     return _frozen(lambda: build_detokenizer(config), weights_path(folder, part), device, dtype)
+
+
+def load_caption_encoder(
+    folder: RunFolder, config: RunConfig, *, device: torch.device = _CPU, dtype: torch.dtype = torch.float32
+) -> LanguageModelEncoder:
+    """Load the baseline's text encoder: the language model before stage 2, frozen.
+
+    Raises:
+        ValueError: the run has no baseline.
+    """
+    tokenizer = load_tokenizer(folder, config.model)
+    path = weights_path(folder, "language_model")
+    llama = _frozen(lambda: build_llama(config.model, tokenizer), path, device, dtype)
+    return LanguageModelEncoder(llama, tokenizer, max_words=baseline_of(config).max_words)
+
+
+def load_captions_painter(
+    folder: RunFolder,
+    config: RunConfig,
+    encoder: LanguageModelEncoder,
+    *,
+    sampler: SamplerConfig,
+    device: torch.device = _CPU,
+    dtype: torch.dtype = torch.float32,
+) -> Painter:
+    """Load what paints from the states of captions' words.
+
+    Raises:
+        ValueError: the run has no baseline, or it is not trained.
+    """
+    model, baseline = config.model, baseline_of(config)
+    path = weights_path(folder, "baseline")
+    network = _frozen(lambda: build_captions_diffusion(model, baseline), path, device, dtype)
+    autoencoder = load_autoencoder(folder, model, device=device)
+    return Painter(network, autoencoder, encoder, config=model.detokenizer, sampler=sampler)
+
+
+def baseline_of(config: RunConfig) -> BaselineConfig:
+    """Give the baseline's settings.
+
+    Raises:
+        ValueError: the run has none.
+    """
+    if config.train.baseline is None:
+        raise ValueError("this run has no baseline; set train.baseline={steps: ..., batch_size: ...} and train it")
+    return config.train.baseline
 
 
 def _frozen(build: Callable[[], _Network], path: Path, device: torch.device, dtype: torch.dtype) -> _Network:

@@ -91,6 +91,19 @@ class Stage2Config(StageConfig):
     `all_targets`: every pair but the first in one pass; the sum over all of a chunk's prefixes."""
 
 
+class BaselineConfig(StageConfig):
+    """The baseline: latent diffusion from captions alone, LoRA on stage 1's UNet."""
+
+    rank: int = Field(16, ge=1)
+    """Of the LoRA on the UNet's attention."""
+    alpha: int = Field(16, ge=1)
+    """The update is scaled by alpha / rank."""
+    max_words: int = Field(77, ge=1)
+    """Tokens of a caption that are read; the rest is cut off, as SD-XL's text encoders do at 77."""
+    caption_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the captions that are hidden in training; telling with guidance goes away from that."""
+
+
 class FeatureStoreConfig(Section):
     """What frozen networks make of each unique picture, computed once and kept."""
 
@@ -131,6 +144,7 @@ class LaunchesConfig(Section):
     stage1: LaunchConfig = LaunchConfig()
     stage2: LaunchConfig = LaunchConfig()
     stage3: LaunchConfig = LaunchConfig()
+    baseline: LaunchConfig = LaunchConfig()
     side_by_side: bool = True
     """Train at once what does not build on one another; off where all of it would want the same GPUs."""
 
@@ -162,7 +176,7 @@ class PretrainedConfig(Section):
 
 
 class TrainConfig(Section):
-    """The frozen parts, then the three stages."""
+    """The frozen parts, then the three stages and the baseline."""
 
     threads: int = Field(2, ge=1)
     """Threads of a training process. Two on two idle cores gain 10-15 %; with a busy neighbour they cost four-fold."""
@@ -174,6 +188,8 @@ class TrainConfig(Section):
     stage1: Stage1Config = Stage1Config(steps=100, batch_size=16)
     stage2: Stage2Config = Stage2Config(steps=100, batch_size=16)
     stage3: StageConfig = StageConfig(steps=100, batch_size=16)
+    baseline: BaselineConfig | None = None
+    """What stories are compared with: pictures from captions alone. None: it is neither trained nor told with."""
     features: FeatureStoreConfig = FeatureStoreConfig()
     bad_records: Literal["raise", "skip"] = "raise"
     """What becomes of a story that cannot be read: the run ends, or it is left out and counted."""

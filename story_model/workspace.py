@@ -8,8 +8,9 @@ workspace/<run>/
     dataset/           the published StoryStream dataset
     features/          what frozen networks make of pictures: the feature store
     pictures/<source>/ which pictures a source besides the stories has: its index
-    model/<part>/      weights: tokenizer, image_encoder, autoencoder, language_model, stage1, stage2, stage3
-    stories/<mode>-<policy>/   told stories
+    model/<part>/      weights: tokenizer, image_encoder, autoencoder, language_model, stage1, stage2, stage3,
+                       baseline
+    stories/<mode>-<policy>/   told stories; <mode>-captions_alone: the baseline's
     probe/             the classifier that names who and where on the drawn series
     judge/             the judge's answers, each paid for once
     evaluation/        scores, tables, report.html
@@ -20,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Part = Literal["tokenizer", "image_encoder", "autoencoder", "language_model", "features", "stage1", "stage2", "stage3"]
+Part = Literal[
+    "tokenizer", "image_encoder", "autoencoder", "language_model", "features", "stage1", "stage2", "stage3", "baseline"
+]
 
 
 @dataclass(frozen=True)

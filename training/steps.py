@@ -106,6 +106,12 @@ RECIPES: dict[Part, _Recipe] = {
         ("tokenizer", "image_encoder", "autoencoder", "stage1", "stage2"),
         lambda config: config.train.stage3,
     ),
+    "baseline": _Recipe(
+        "training.baseline_diffusion",
+        1,
+        ("tokenizer", "autoencoder", "language_model", "stage1"),
+        lambda config: config.train.baseline,
+    ),
 }
 """In the order in which they build on one another."""
 
@@ -183,7 +189,7 @@ def _as_step(
         chunk_length=config.build.stories.chunk_length,
         model=config.model,
         stage=recipe.stage(config),
-        reconstruction_steps=train.reconstruction_steps if part in {"stage1", "stage3"} else None,
+        reconstruction_steps=train.reconstruction_steps if part in {"stage1", "stage3", "baseline"} else None,
         validation_samples=train.validation_samples,
         features=train.features.dtype if train.features.enabled else None,
         bad_records=train.bad_records,
