@@ -43,7 +43,7 @@ def rows_of_step(
     length = num_samples if weights is None else _epoch_length(weights)
     places = range(step * batch_size, (step + 1) * batch_size)
     orders = {epoch: _order(num_samples, weights, seed, epoch) for epoch in {place // length for place in places}}
-    return [orders[place // length][place % length] for place in places]
+    return [int(orders[place // length][place % length]) for place in places]
 
 
 def weights_of(chunks: Sequence[Story], subset_weights: Mapping[str, float]) -> list[float] | None:
@@ -59,10 +59,12 @@ def weights_of(chunks: Sequence[Story], subset_weights: Mapping[str, float]) -> 
     return [subset_weights.get(chunk.subset, 1.0) for chunk in chunks] if subset_weights else None
 
 
-def _order(num_samples: int, weights: Sequence[float] | None, seed: int, epoch: int) -> list[int]:
-    drawn = list(range(num_samples)) if weights is None else _drawn(weights, seed, epoch)
-    order = torch.randperm(len(drawn), generator=generator_of(seed + 1, epoch)).tolist()
-    return [drawn[place] for place in order]
+def _order(num_samples: int, weights: Sequence[float] | None, seed: int, epoch: int) -> Tensor:
+    """Give an epoch's samples; of a million, lists would take longer than the step."""
+    drawn = None if weights is None else _drawn(weights, seed, epoch)
+    length = num_samples if drawn is None else len(drawn)
+    order = torch.randperm(length, generator=generator_of(seed + 1, epoch))
+    return order if drawn is None else drawn[order]
 
 
 def _epoch_length(weights: Sequence[float]) -> int:
@@ -71,7 +73,7 @@ def _epoch_length(weights: Sequence[float]) -> int:
     return max(1, round(sum(weights)))
 
 
-def _drawn(weights: Sequence[float], seed: int, epoch: int) -> list[int]:
+def _drawn(weights: Sequence[float], seed: int, epoch: int) -> Tensor:
     """List each sample as often as an epoch holds it.
 
     Weights lie end to end on a line, equal ones in a random order, with a mark at each whole number: a sample is drawn
@@ -87,7 +89,7 @@ def _drawn(weights: Sequence[float], seed: int, epoch: int) -> list[int]:
     shift = torch.randint(_PARTS, (1,), generator=generator)
     counts = torch.empty_like(order)
     counts[order] = ((ends + shift) // _PARTS).diff(prepend=torch.zeros_like(shift))
-    return torch.arange(len(weights)).repeat_interleave(counts).tolist()
+    return torch.arange(len(weights)).repeat_interleave(counts)
 
 
 @dataclass(frozen=True)
