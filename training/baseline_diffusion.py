@@ -55,8 +55,7 @@ def make(job: Job) -> StepResult:
         name="baseline",
         held_out_loss=lambda trained: exam.loss(trained, device, seed=job.config.seed),
     )
-    with logged(job, "baseline: captions alone") as log:
-        log.params({"stage": stage.model_dump()})
+    with logged(job, "baseline: captions alone", stage) as log:
         for step in training:
             log.step(step, training)
         after = exam.loss(training.network, device, seed=job.config.seed)

@@ -20,7 +20,6 @@ from story_model.manifest import StepResult
 from story_model.parts import weights_path
 from story_model.pixels import encoder_square, normalised, signed
 from training.corpus import load_split
-from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.measures import mean_picture_psnr_db, psnr_db
 from training.progress import logged
@@ -141,9 +140,7 @@ def make(job: Job) -> StepResult:
         name="image encoder",
         held_out_loss=lambda network: -psnr_db(rebuilt(network), signed(held_out)),
     )
-    flops = stage_flops_per_sample(job.config, "image_encoder")
-    with logged(job, "image encoder", flops_per_sample=flops) as log:
-        log.params({"stage": stage.model_dump()})
+    with logged(job, "image encoder", stage, part="image_encoder") as log:
         for step in training:
             log.step(step, training)
         metrics = {

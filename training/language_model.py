@@ -14,7 +14,6 @@ from story_model.parts import load_tokenizer, weights_path
 from story_model.tokens import IGNORED, SEPARATOR, StoryTokenizer
 from training.batches import padded, weights_of
 from training.corpus import load_chunks
-from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.progress import logged
 from training.steps import Job
@@ -101,9 +100,7 @@ def make(job: Job) -> StepResult:
         name="language model",
         held_out_loss=lambda network: exam.loss(network, device),
     )
-    flops = stage_flops_per_sample(job.config, "language_model")
-    with logged(job, "language model", flops_per_sample=flops) as log:
-        log.params({"stage": stage.model_dump()})
+    with logged(job, "language model", stage, part="language_model") as log:
         for step in training:
             log.step(step, training)
         metrics = {"word_loss": exam.loss(training.network, device), "word_loss_untrained": untrained}

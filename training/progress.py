@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from story_model.tracking import Tracker, child_run, system_metrics
+from story_model.train_config import StageConfig
+from training.flops import TrainedPart, stage_flops_per_sample
 from training.hardware import peak_flops
 from training.loop import Step, Training
 from training.steps import Job
@@ -61,13 +63,18 @@ class Log:
 
 
 @contextmanager
-def logged(job: Job, name: str, *, flops_per_sample: float = 0.0) -> Iterator[Log]:
-    """Open a part's MLflow run, with the machine's own numbers (memory, processors, GPUs) beside the part's."""
+def logged(job: Job, name: str, stage: StageConfig, *, part: TrainedPart | None = None) -> Iterator[Log]:
+    """Open a part's MLflow run, with the machine's own numbers (memory, processors, GPUs) beside the part's.
+
+    `part` names what the FLOPs of a sample are counted of, for the utilisation; none: they are not.
+    """
     if not job.processes.is_first:
         yield Log(None)
         return
     with child_run(job.folder, name, settings=job.settings, out_dir=job.out_dir) as tracker:
-        peak = peak_flops(job.processes.device_name, job.config.train.stage2.precision)
+        tracker.params({"stage": stage.model_dump(), "launch": job.launch.model_dump()})
+        flops = stage_flops_per_sample(job.config, part) if part else 0.0
+        peak = peak_flops(job.processes.device_name, stage.precision)
         count = job.processes.count
         with system_metrics(tracker, settings=job.settings):
-            yield Log(tracker, flops_per_sample=flops_per_sample, peak=peak and peak * count)
+            yield Log(tracker, flops_per_sample=flops, peak=peak and peak * count)

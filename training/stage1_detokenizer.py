@@ -10,7 +10,6 @@ from story_model.build import build_detokenizer
 from story_model.manifest import StepResult
 from story_model.parts import load_autoencoder, weights_path
 from training.corpus import load_split
-from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.measures import mean_picture_psnr_db, psnr_db
 from training.mixture import mixture
@@ -46,8 +45,8 @@ def make(job: Job) -> StepResult:
         name="stage 1",
         held_out_loss=lambda network: exam.loss(network, device, seed=job.config.seed),
     )
-    with logged(job, "stage 1: detokenizer", flops_per_sample=stage_flops_per_sample(job.config, "stage1")) as log:
-        log.params({"stage": stage.model_dump(), "detokenizer": model.detokenizer.model_dump()})
+    with logged(job, "stage 1: detokenizer", stage, part="stage1") as log:
+        log.params({"detokenizer": model.detokenizer.model_dump()})
         for step in training:
             log.step(step, training)
         noise_loss = exam.loss(training.network, device, seed=job.config.seed)

@@ -22,7 +22,6 @@ from story_model.parts import load_tokenizer, weights_path
 from story_model.tokens import StoryTokenizer
 from training.batches import StoryBatch, every_target, random_target, spread, story_batch
 from training.corpus import Split, load_split
-from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.measures import mean_feature_error
 from training.pretrained import start
@@ -93,8 +92,8 @@ def make(job: Job) -> StepResult:
         name="stage 2",
         held_out_loss=lambda network: sum(measure(network, test, device)),
     )
-    with logged(job, "stage 2: mllm", flops_per_sample=stage_flops_per_sample(job.config, "stage2")) as log:
-        log.params({"stage": stage.model_dump(), "mllm": model.mllm.model_dump()})
+    with logged(job, "stage 2: mllm", stage, part="stage2") as log:
+        log.params({"mllm": model.mllm.model_dump()})
         for step in training:
             log.step(step, training)
         word, feature = measure(training.network, test, device)

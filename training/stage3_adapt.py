@@ -21,7 +21,6 @@ from story_model.tensor_files import TensorInfo
 from training.batches import every_target
 from training.corpus import Split, load_split
 from training.features import Maker, Store, open_store
-from training.flops import stage_flops_per_sample
 from training.loop import Training
 from training.makers import DTYPES, FEATURES
 from training.measures import psnr_db
@@ -57,8 +56,7 @@ def make(job: Job) -> StepResult:
         name="stage 3",
         held_out_loss=lambda network: exam.loss(network, device, seed=job.config.seed),
     )
-    with logged(job, "stage 3: adaptation", flops_per_sample=stage_flops_per_sample(job.config, "stage3")) as log:
-        log.params({"stage": stage.model_dump()})
+    with logged(job, "stage 3: adaptation", stage, part="stage3") as log:
         for step in training:
             log.step(step, training)
         after = exam.loss(training.network, device, seed=job.config.seed)
