@@ -11,10 +11,17 @@ from PIL import Image
 from evaluation.cartoon_world import ASPECTS, Aspect
 from evaluation.pictures import Telling
 from evaluation.scores import Scores
+from evaluation.systems import CAPTIONS_ALONE
 from story_model.config import Transform
 from story_model.pixels import Square
 
-COLOURS = {"dense": "#8b8fa3", "window": "#e0912f", "attention_sink": "#3f8fd2", "multimodal_sink": "#d1447b"}
+COLOURS = {
+    "dense": "#8b8fa3",
+    "window": "#e0912f",
+    "attention_sink": "#3f8fd2",
+    "multimodal_sink": "#d1447b",
+    CAPTIONS_ALONE: "#4f9d69",
+}
 _INK = "#010203"
 """Of axes and letters; in the page it becomes the text's own colour, in light and dark."""
 _SHEET_SIDE = 96

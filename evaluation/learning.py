@@ -13,7 +13,7 @@ _MAX_FEATURE_ERROR_RATIO = 0.8
 _MIN_CHARACTER_ACCURACY = 0.6
 
 
-_STAGES: tuple[Part, ...] = ("stage1", "stage2", "stage3")
+_STAGES: tuple[Part, ...] = ("stage1", "stage2", "stage3", "baseline")
 
 
 def stage_metrics(run: RunFolder) -> dict[str, float]:
@@ -67,7 +67,22 @@ def learning_table(metrics: Mapping[str, float], scores: Scores) -> list[Learnin
             reached=_below(get("stage3_noise_loss_after"), get("stage3_noise_loss_before")),
         ),
     ]
+    if "baseline_noise_loss_after" in metrics:
+        rows.append(_baseline_row(metrics["baseline_noise_loss_before"], metrics["baseline_noise_loss_after"]))
     return rows + _told_rows(scores)
+
+
+def _baseline_row(before: float, after: float) -> LearningRow:
+    return LearningRow(
+        stage="Baseline",
+        measure="noise loss on captions alone",
+        value=after,
+        unit="",
+        baseline=before,
+        baseline_name="untrained projections on the same captions",
+        target="below it",
+        reached=_below(after, before),
+    )
 
 
 def _told_rows(scores: Scores) -> list[LearningRow]:

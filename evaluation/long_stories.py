@@ -1,7 +1,8 @@
 """The step that tells long stories: `python -m evaluation.long_stories RUN_DIR`.
 
 The first validation stories give their opening pair; from it a story is told in every configured mode under every cache
-policy. Each of these systems is a step with a folder of its own, so that a further policy tells only its own stories.
+policy, and beside them, where it is configured, by the baseline. Each of these systems is a step with a folder of its
+own, so that a further policy tells only its own stories.
 Whether there is anything to do is decided before the heavy libraries are imported.
 """
 
@@ -15,17 +16,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from story_model.config import Mode, ModelConfig, Policy, RunConfig, TellConfig, read_config
+from evaluation.systems import CAPTIONS_ALONE, texts_policy
+from story_model.config import Mode, ModelConfig, Policy, RunConfig, SamplerConfig, TellConfig, read_config
 from story_model.manifest import Manifest, StepResult, run_step
+from story_model.train_config import BaselineConfig, Precision
 from story_model.workspace import Part, RunFolder
 
 if TYPE_CHECKING:
+    from evaluation.captions_alone import Illustrator
     from evaluation.telling import Storyteller
 
 log = logging.getLogger(__name__)
 
 _VERSION = 2
+_BASELINE_VERSION = 1
 _PARTS: tuple[Part, ...] = ("tokenizer", "image_encoder", "autoencoder", "stage2", "stage3")
+_BASELINE_PARTS: tuple[Part, ...] = ("tokenizer", "autoencoder", "language_model", "baseline")
 
 
 class TellingSettings(BaseModel):
@@ -37,12 +43,26 @@ class TellingSettings(BaseModel):
     seed: int
 
 
+class BaselineSettings(BaseModel):
+    """What decides the baseline's pictures, the inputs apart."""
+
+    sampler: SamplerConfig
+    precision: Precision
+    baseline: BaselineConfig
+    model: ModelConfig
+    seed: int
+
+
 def tell_stories(run: RunFolder, config: RunConfig) -> list[Manifest]:
     """Tell each system's stories into its folder, unless that is done.
 
     Raises:
         ValueError: the dataset or a trained part is missing.
     """
+    return _tell_by_policies(run, config) + _tell_by_captions_alone(run, config)
+
+
+def _tell_by_policies(run: RunFolder, config: RunConfig) -> list[Manifest]:
 
     @functools.cache
     def storyteller() -> "Storyteller":
@@ -62,6 +82,37 @@ def tell_stories(run: RunFolder, config: RunConfig) -> list[Manifest]:
         step = f"tell {mode}-{policy}"
         out_dir = run.told_dir(mode, policy)
         manifests.append(run_step(out_dir, work, step=step, version=_VERSION, config=decisive, inputs=inputs))
+    return manifests
+
+
+def _tell_by_captions_alone(run: RunFolder, config: RunConfig) -> list[Manifest]:
+    """Have the baseline illustrate, in each mode, the texts of the headline policy."""
+    if config.train.baseline is None:
+        return []
+
+    @functools.cache
+    def illustrator() -> "Illustrator":
+        from evaluation.captions_alone import load_illustrator
+
+        return load_illustrator(run, config)
+
+    decisive = BaselineSettings(
+        sampler=config.tell.sampler,
+        precision=config.tell.precision,
+        baseline=config.train.baseline,
+        model=config.model,
+        seed=config.seed,
+    )
+    manifests = []
+    for mode in config.tell.modes:
+        texts_dir = run.told_dir(mode, texts_policy(config))
+
+        def work(out_dir: Path, texts_dir: Path = texts_dir) -> StepResult:
+            return illustrator().illustrate(texts_dir, out_dir)
+
+        inputs = {"texts": texts_dir} | {f"model/{part}": run.part_dir(part) for part in _BASELINE_PARTS}
+        step, out_dir = f"tell {mode}-{CAPTIONS_ALONE}", run.told_dir(mode, CAPTIONS_ALONE)
+        manifests.append(run_step(out_dir, work, step=step, version=_BASELINE_VERSION, config=decisive, inputs=inputs))
     return manifests
 
 

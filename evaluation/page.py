@@ -21,6 +21,7 @@ from evaluation.pictures import Telling
 from evaluation.scores import Scores, Verdicts
 from evaluation.statistics import Estimate
 from evaluation.strips import strips
+from evaluation.systems import CAPTIONS_ALONE, systems_of
 from story_model.config import RunConfig
 from story_model.manifest import MANIFEST, Manifest, read_manifest
 from story_model.workspace import RunFolder
@@ -76,7 +77,7 @@ def render_page(
     steps = _steps(run, config)
     policy = config.evaluate.headline_policy
     transform = config.model.detokenizer.transform
-    headline = {name: own for name, own in systems.items() if own[0].policy == policy}
+    shown = {name: own for name, own in systems.items() if own[0].policy in {policy, CAPTIONS_ALONE}}
     return (
         _environment()
         .get_template(_TEMPLATE)
@@ -84,11 +85,12 @@ def render_page(
             run=run.name,
             preset=config.preset,
             policy=policy,
+            baseline=CAPTIONS_ALONE if config.train.baseline is not None else None,
             told_at=_told_at(run, config),
             scores=scores,
             headline=scores.systems[scores.headline] if scores.headline else None,
             learning=learning_table(stage_metrics(run), scores),
-            strips=strips(headline, verdicts, stories=config.evaluate.report_stories, transform=transform),
+            strips=strips(shown, verdicts, stories=config.evaluate.report_stories, transform=transform),
             curves=Markup(as_svg(curves)) if curves is not None else None,  # our own drawing, no text from data
             modes=list(dict.fromkeys(system.mode for system in scores.systems.values())),
             dimensions=DIMENSIONS,
@@ -143,8 +145,7 @@ def _steps(run: RunFolder, config: RunConfig) -> dict[str, Manifest]:
     }
     folders |= {
         f"told: {mode.replace('_', ' ')}, {policy.replace('_', ' ')}": run.told_dir(mode, policy)
-        for mode in config.tell.modes
-        for policy in config.tell.policies
+        for mode, policy in systems_of(config)
     }
     folders["probe"] = run.probe_dir
     found = {name: read_manifest(folder) for name, folder in folders.items()}
@@ -157,7 +158,7 @@ def _step_row(name: str, manifest: Manifest) -> StepRow:
 
 def _told_at(run: RunFolder, config: RunConfig) -> str:
     """Name the day and minute at which the last of the stories was finished (UTC)."""
-    paths = [run.told_dir(mode, policy) / MANIFEST for mode in config.tell.modes for policy in config.tell.policies]
+    paths = [run.told_dir(mode, policy) / MANIFEST for mode, policy in systems_of(config)]
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(path.stat().st_mtime for path in paths)))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from evaluation.systems import systems_of
 from story_model.config import CacheConfig, EvaluateConfig, RunConfig, Settings, Transform, read_config
 from story_model.manifest import Manifest, StepResult, read_manifest, run_step
 from story_model.workspace import Part, RunFolder
@@ -18,7 +19,7 @@ from story_model.workspace import Part, RunFolder
 log = logging.getLogger(__name__)
 
 _VERSION = 2
-_PARTS: tuple[Part, ...] = ("stage1", "stage2", "stage3")
+_PARTS: tuple[Part, ...] = ("stage1", "stage2", "stage3", "baseline")
 
 
 class EvaluationSettings(BaseModel):
@@ -72,9 +73,7 @@ def inputs_of(run: RunFolder, config: RunConfig) -> dict[str, Path]:
     Raises:
         ValueError: a system's stories are not all told.
     """
-    told = {
-        f"{mode}-{policy}": run.told_dir(mode, policy) for mode in config.tell.modes for policy in config.tell.policies
-    }
+    told = {f"{mode}-{policy}": run.told_dir(mode, policy) for mode, policy in systems_of(config)}
     for name, told_dir in told.items():
         if read_manifest(told_dir) is None:
             raise ValueError(f"stories/{name} of {run.root} is not finished; tell the stories first")

@@ -24,6 +24,7 @@ from evaluation.page import render_page
 from evaluation.pictures import Pair, Telling, read_tellings, sample_keyframes, stack
 from evaluation.probe import Probe, ProbeConfig, load_probe, train_probe
 from evaluation.scores import Ruler, Scores, Verdicts, compare, flatten, score_reference, score_system
+from evaluation.systems import systems_of
 from story_model.config import RunConfig, Settings
 from story_model.dataset import read_stories
 from story_model.manifest import StepResult, digest_of, write_atomically
@@ -98,8 +99,7 @@ def _read_systems(run: RunFolder, config: RunConfig) -> dict[str, list[Telling]]
     square = detokenizer_square(config.model.detokenizer)
     return {
         f"{mode}-{policy}": read_tellings(run.told_dir(mode, policy), validation, square)
-        for mode in config.tell.modes
-        for policy in config.tell.policies
+        for mode, policy in systems_of(config)
     }
 
 

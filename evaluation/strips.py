@@ -10,6 +10,7 @@ from PIL import ImageOps
 from evaluation.cartoon_world import Sight, Verdict
 from evaluation.pictures import Pair, Telling
 from evaluation.scores import Verdicts
+from evaluation.systems import CAPTIONS_ALONE
 from story_model.config import Transform
 
 _SHOWN_SIDE = 192
@@ -40,7 +41,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Card:
-    """One position of a story: the dataset's pair (none past its end) and one telling a mode, in the modes' order."""
+    """One position of a story: the dataset's pair (none past its end) and one telling a system, in their order."""
 
     index: int
     reference: Shown | None
@@ -55,9 +56,10 @@ class Strip:
     aspect_ratio: str
     """Of the dataset's pictures, as CSS; told pictures that were squashed are stretched back to it."""
     opening: Shown
-    modes: tuple[str, ...]
+    systems: tuple[str, ...]
+    """Who told, as the page names it: by the mode, and where the baseline painted, by that as well."""
     agreement: tuple[str, ...]
-    """For each mode, in words: how many pictures the probe agrees with."""
+    """For each system, in words: how many pictures the probe agrees with."""
     cards: tuple[Card, ...]
 
 
@@ -68,7 +70,7 @@ def strips(
     stories: int,
     transform: Transform,
 ) -> list[Strip]:
-    """Set up the first stories, told by several systems (name -> stories), one system a mode.
+    """Set up the first stories, told by several systems (name -> stories): one policy, and perhaps the baseline.
 
     `transform` made the told pictures square: `squash` lets the page stretch them back; the middle that `crop` cut out
     keeps its shape, with nothing beside it.
@@ -87,7 +89,7 @@ def strips(
                 story_id=telling.story_id,
                 aspect_ratio=f"{width} / {height}",
                 opening=_shown(telling.opening, None, frame),
-                modes=tuple(other.mode.replace("_", " ") for _, other in versions),
+                systems=tuple(_label(other) for _, other in versions),
                 agreement=tuple(_agreement(list(one.values())) for one in seen),
                 cards=tuple(_cards([other for _, other in versions], seen, frame)),
             )
@@ -143,6 +145,11 @@ def _agreement(verdicts: Sequence[Verdict]) -> str:
         if judged:
             parts.append(f"{name} {sum(judged)} of {len(judged)}")
     return ", ".join(parts)
+
+
+def _label(telling: Telling) -> str:
+    mode = telling.mode.replace("_", " ")
+    return f"{mode}, captions alone" if telling.policy == CAPTIONS_ALONE else mode
 
 
 def _size(telling: Telling) -> tuple[int, int]:

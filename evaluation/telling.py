@@ -151,8 +151,8 @@ class Storyteller:
         The square comes last: where it is on disk, the picture is not painted again.
         """
         if self.config.tell.sampler.aspect == "source":
-            _save_png(unsquashed(square, size_of(story.images[0])), path.with_name(f"{path.stem}-stretched.png"))
-        _save_png(square, path)
+            save_png(unsquashed(square, size_of(story.images[0])), path.with_name(f"{path.stem}-stretched.png"))
+        save_png(square, path)
 
     def _write(self, one: Told, mode: Mode, policy: Policy, folder: Path) -> None:
         """Add the opening and the text to a story's pictures."""
@@ -225,7 +225,8 @@ def _picture_name(pair: PairNote) -> str:
     return f"{pair.index:02d}.png"
 
 
-def _save_png(pixels: Tensor, path: Path) -> None:
+def save_png(pixels: Tensor, path: Path) -> None:
+    """Write a picture, uint8 (3, H, W), and the folder that it lies in."""
     buffer = io.BytesIO()
     to_image(pixels).save(buffer, format="PNG")
     path.parent.mkdir(exist_ok=True)

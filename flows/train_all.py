@@ -1,4 +1,4 @@
-"""The dataset -> stage 1 (detokenizer) -> stage 2 (multimodal language model) -> stage 3 (adaptation)."""
+"""The dataset -> stage 1 (detokenizer) -> stage 2 (multimodal language model) -> stage 3 (adaptation); the baseline."""
 
 from prefect import flow
 
@@ -8,7 +8,7 @@ from tasks.run import open_run
 
 @flow(name="train-all", flow_run_name="train-all {run}")
 def train_all(run: str = "demo", preset: str | None = None, overrides: tuple[str, ...] = ()) -> None:
-    """Train the frozen parts and the three stages on a run's dataset.
+    """Train the frozen parts, the three stages and, where it is configured, the baseline on a run's dataset.
 
     Args:
         run: Name of the run whose dataset is built.
@@ -27,6 +27,10 @@ def train_all(run: str = "demo", preset: str | None = None, overrides: tuple[str
     before = [words, features] if how.launch.side_by_side else [words, stage1]
     stage2 = train.train.submit(("stage2",), folder, how, wait_for=before)
     stage3 = train.train.submit(("stage3",), folder, how, wait_for=[stage1, stage2])
-    for part in (words, pictures, features, stage1, stage2, stage3):  # the first that failed says why
+    parts = [words, pictures, features, stage1, stage2, stage3]
+    if how.baseline is not None:
+        before = [words, stage1] if how.launch.side_by_side else [stage3]
+        parts.append(train.train.submit(("baseline",), folder, how, wait_for=before))
+    for part in parts:  # the first that failed says why
         part.result()
     train.show_training(folder)

@@ -218,7 +218,7 @@ def after(calls: int, function: Callable[..., object]) -> Callable[..., object]:
         (journal, "write_atomically", 3),
         (journal, "save_file", 3),
         (Painter, "paint_batch", 1),
-        (telling, "_save_png", 6),
+        (telling, "save_png", 6),
         (telling, "_remove", 0),
     ],
     ids=[
