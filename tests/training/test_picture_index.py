@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from picture_folders import drawn, link, write_folder, write_table, write_tar
 from PIL import Image
 
+from story_model.pixels import Square, decode_square
 from training import picture_index
-from training.picture_files import Item, items_of
+from training.picture_files import Item, PictureReader, items_of
 from training.picture_index import INDEX, PictureIndex, index_pictures, read_index
 
 COUNT = 6
@@ -191,3 +193,19 @@ def test_an_index_of_another_format_is_made_anew(root: Path, opened: list[str]) 
     opened.clear()
     assert look(root) == whole
     assert len(opened) == 4
+
+
+def test_no_damage_to_files_ends_a_look_or_lets_a_picture_through_that_does_not_decode(root: Path) -> None:
+    files, chance = [root / name for name in ("a.tar", "b/0.jpg", "b/1.png", "c.parquet")], random.Random(0)
+    for number in range(120):
+        path = chance.choice(files)
+        data = bytearray(path.read_bytes())
+        for _ in range(chance.choice([1, 3, 20])):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        data = data[: chance.randrange(len(data))] if number % 5 == 0 else data
+        write_folder(root, {f"damaged/{number}{path.suffix}": bytes(data)})
+    index, reader = look(root), PictureReader(root)
+    assert len(index.unreadable) > 50
+    for file in index.files:
+        for picture in file.pictures:
+            decode_square(reader.read(file.name, picture.place), Square(16, "crop"))
