@@ -39,8 +39,8 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """End this process; among others, without the interpreter's own end, in which DeepSpeed's threads at times abort."""
-    if "RANK" in os.environ:
+    """End this process; one of several, without the interpreter's own end, in which DeepSpeed's threads may abort."""
+    if started_by_torchrun():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
