@@ -10,7 +10,7 @@ from typing import get_args
 
 from story_model.config import Settings, read_config
 from story_model.workspace import Part, RunFolder
-from training.steps import Interrupted, train_parts
+from training.steps import Interrupted, started_by_torchrun, train_parts
 
 
 def main() -> None:
