@@ -1,7 +1,7 @@
 """Activation checkpointing: what of a forward pass is not kept, but computed again in the backward pass."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import ModelMixin
@@ -32,7 +32,7 @@ def recompute(network: nn.Module, which: Literal["none", "selective", "full"]) -
     if which == "none":
         return
     contexts = partial(create_selective_checkpoint_contexts, _keep_dear)
-    options = {"use_reentrant": False} | ({"context_fn": contexts} if which == "selective" else {})
+    options: dict[str, Any] = {"use_reentrant": False} | ({"context_fn": contexts} if which == "selective" else {})
     found = False
     for module in network.modules():
         if isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
