@@ -92,10 +92,14 @@ def newest_checkpoint(out_dir: Path) -> Checkpoint | None:
 
 
 def best_checkpoint(out_dir: Path) -> Checkpoint | None:
-    """Read the checkpoint with the lowest held-out loss; none where it was never measured."""
+    """Read the checkpoint with the lowest held-out loss that is whole; none where it was never measured."""
     notes = [(folder, note.held_out) for folder in _folders(out_dir) if (note := _note_of(folder)) is not None]
-    measured = [(held_out, folder) for folder, held_out in notes if held_out is not None]
-    return _read(min(measured)[1]) if measured else None
+    for _, folder in sorted((held_out, folder) for folder, held_out in notes if held_out is not None):
+        try:
+            return _read(folder)
+        except ValueError as error:
+            log.warning("%s; taking the next best", error)
+    return None
 
 
 def _read(folder: Path) -> Checkpoint:

@@ -130,3 +130,13 @@ def test_the_best_is_kept_beside_the_newest_and_no_other(tmp_path: Path) -> None
     best = best_checkpoint(tmp_path)
     assert best is not None
     assert best.step == 2
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_next_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for step, held_out in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        save_checkpoint(tmp_path, replace(checkpoint(step), held_out=held_out), keep=3)
+    (tmp_path / CHECKPOINTS / "step-00000002" / "parameters.safetensors").write_bytes(b"cut short")
+    best = best_checkpoint(tmp_path)
+    assert best is not None
+    assert best.step == 3
+    assert "taking the next best" in caplog.text
