@@ -89,6 +89,12 @@ def test_views_show_a_source_s_pictures_as_any_other(enabled: str, tmp_path: Pat
     torch.testing.assert_close(features, view.features, atol=1e-2, rtol=1e-2)
 
 
+def test_networks_that_run_at_each_step_are_loaded_once_for_stories_and_sources(tmp_path: Path) -> None:
+    job = mixed_job(tmp_path, ["train.features.enabled=false"])
+    train, held_out = (load_split(job, split, *NETWORKS) for split in ("train", "validation"))
+    assert mixture(job, train, held_out, *NETWORKS).encodings.encoders is train.encodings.encoders
+
+
 def test_an_epoch_draws_each_source_by_its_weight(tmp_path: Path) -> None:
     job = mixed_job(tmp_path)
     found = mixed(job)
