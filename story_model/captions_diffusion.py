@@ -48,7 +48,7 @@ class LanguageModelEncoder:
         self._tokenizer = tokenizer
         self.shape = (max_words, int(llama.config.hidden_size))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> Tensor:
         """Run the language model over captions, each by itself from the begin of a story."""
         device, places = self._llama.device, self.shape[0]

@@ -27,6 +27,7 @@ from training.stage2_mllm import Telling
 from training.steps import CHECKPOINTS, Job
 from training.task import draws_of
 
+TRAINED = ["image_encoder", "language_model", "stage1", "stage2", "stage3", "baseline"]
 OVERRIDES = [
     "cartoon.episodes=3",
     "cartoon.shots_per_episode=12",
@@ -41,9 +42,9 @@ OVERRIDES = [
     "model.image_encoder.layers=1",
     "model.detokenizer.unet_channels=[16,32]",
     "model.detokenizer.unet_heads=[1,2]",
-    *(f"train.{part}.steps=12" for part in ("image_encoder", "language_model", "stage1", "stage2", "stage3")),
-    *(f"train.{part}.batch_size=2" for part in ("image_encoder", "language_model", "stage1", "stage2", "stage3")),
-    *(f"train.{part}.checkpoint_every=2" for part in ("image_encoder", "language_model", "stage1", "stage2", "stage3")),
+    *(f"train.{part}.steps=12" for part in TRAINED),
+    *(f"train.{part}.batch_size=2" for part in TRAINED),
+    *(f"train.{part}.checkpoint_every=2" for part in TRAINED),
     "train.features.shard_pictures=2",
     "train.reconstruction_steps=2",
     "train.validation_samples=4",
@@ -57,7 +58,10 @@ OVERRIDES = [
     "evaluate.probe_steps=4",
     "evaluate.bootstrap=10",
 ]
-PARTS = ["tokenizer", "autoencoder", "image_encoder", "language_model", "features", "stage1", "stage2", "stage3"]
+PARTS = [
+    *("tokenizer", "autoencoder", "image_encoder", "language_model", "features"),
+    *("stage1", "stage2", "stage3", "baseline"),
+]
 
 
 class Run:
@@ -142,7 +146,7 @@ def test_a_run_killed_in_every_step_ends_with_the_same_bytes(straight: Run, tmp_
     run.kill_when(lambda: any((folder.root / "stories").rglob("story.json")), *run.tell)
     run.finish(*run.tell)
     assert run.digests() == straight.digests()
-    assert len(run.digests()) == 1 + len(PARTS) + 2
+    assert len(run.digests()) == 1 + len(PARTS) + 4
 
 
 def results_on_the_way(folder: RunFolder) -> dict[str, Callable[[], Iterable[Path]]]:
@@ -158,7 +162,8 @@ def results_on_the_way(folder: RunFolder) -> dict[str, Callable[[], Iterable[Pat
     pretrained = {part: checkpoints_of(part) for part in ("image_encoder", "language_model")}
     encoded = {f"features of the {network}": features_of(network) for network in ("image-encoder", "autoencoder")}
     predicted = {"stage3 while it predicts features": features_of("stage2"), "stage3": checkpoints_of("stage3")}
-    return pretrained | encoded | stages | predicted
+    baseline = {"baseline while it reads captions": features_of("captions"), "baseline": checkpoints_of("baseline")}
+    return pretrained | encoded | stages | predicted | baseline
 
 
 def test_each_unique_picture_goes_through_a_frozen_network_once_in_all_stages(straight: Run) -> None:

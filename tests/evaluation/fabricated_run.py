@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 from pydantic import BaseModel
 
+from evaluation.systems import CAPTIONS_ALONE, systems_of
 from story_model.config import RunConfig, Settings, load_config, save_config
 from story_model.manifest import StepResult, run_step
 from story_model.schema import (
@@ -30,8 +31,8 @@ COLOURS = {"Ada": "#d02020", "Bo": "#2030d0", "Cy": "#f0d020", "hill": "#50a050"
 SHOT_MS = 2000
 STORY_LENGTH = 12
 SEGMENTS = 10
-WRONG_EVERY = {"dense": 0, "window": 2, "multimodal_sink": 5}
-"""Every how many segments a policy's told picture shows somebody else than its text names; 0: never."""
+WRONG_EVERY = {"dense": 0, "window": 2, "multimodal_sink": 5, CAPTIONS_ALONE: 3}
+"""Every how many segments a system's told picture shows somebody else than its text names; 0: never."""
 STAGES = {
     "stage1": {"stage1_psnr_db": 21.5, "stage1_psnr_baseline_db": 14.0, "stage1_psnr_gain_db": 7.5},
     "stage2": {
@@ -79,9 +80,8 @@ def fabricate(root: Path, *, with_truth: bool = True, overrides: tuple[str, ...]
     _step(run.dataset_dir, _write_dataset)
     for stage, metrics in STAGES.items():
         _step(run.root / "model" / stage, lambda out_dir: None, metrics)
-    for mode in config.tell.modes:
-        for policy in config.tell.policies:
-            _step(run.told_dir(mode, policy), lambda out_dir, mode=mode, policy=policy: _tell(out_dir, mode, policy))
+    for mode, policy in systems_of(config):
+        _step(run.told_dir(mode, policy), lambda out_dir, mode=mode, policy=policy: _tell(out_dir, mode, policy))
     settings = Settings(
         _env_file=None,
         tracking_uri=f"sqlite:///{root.parent / 'mlflow.db'}",

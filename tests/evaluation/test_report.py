@@ -48,7 +48,7 @@ def test_the_headline_has_its_chance_and_its_distance(drawn):
 
 def test_every_told_segment_is_a_row(drawn):
     table = pq.read_table(drawn[0].run.evaluation_dir / "items.parquet").to_pylist()
-    assert len(table) == 2 * 3 * 3 * SEGMENTS == drawn[1].counts["segments"]
+    assert len(table) == 2 * 4 * 3 * SEGMENTS == drawn[1].counts["segments"]
     last = next(row for row in table if row["mode"] == "free" and row["index"] == SEGMENTS)
     assert (last["has_picture"], last["seen_character"]) == (False, None)
     several = next(row for row in table if row["mode"] == "captions_given" and row["index"] == 1)
@@ -64,7 +64,7 @@ def test_the_page_needs_nothing_beside_it(page):
 
 def test_the_page_shows_told_and_true_pictures_with_verdicts(page):
     strips = page[page.index('id="stories"') : page.index('id="policies"')]
-    assert strips.count("<img") == 2 * (1 + SEGMENTS + SEGMENTS + SEGMENTS - 1)
+    assert strips.count("<img") == 2 * (1 + SEGMENTS + 2 * (SEGMENTS + SEGMENTS - 1))
     assert "free: no picture" in strips
     assert "character 8 of 10" in strips
     assert "the probe sees" in strips
