@@ -33,6 +33,8 @@ def test_a_missing_number_is_neither_reached_nor_missed(scores):
         ({"stage2_feature_error_ratio": 0.95}, 2, False),
         ({"stage3_noise_loss_before": 0.2, "stage3_noise_loss_after": 0.1}, 3, True),
         ({"stage3_noise_loss_before": 0.1, "stage3_noise_loss_after": 0.1}, 3, False),
+        ({"baseline_noise_loss_before": 0.2, "baseline_noise_loss_after": 0.1}, 4, True),
+        ({"baseline_noise_loss_before": 0.1, "baseline_noise_loss_after": 0.2}, 4, False),
     ],
 )
 def test_a_target_is_reached_or_missed(scores, metrics, row, reached):

@@ -70,6 +70,23 @@ def test_the_page_shows_told_and_true_pictures_with_verdicts(page):
     assert "the probe sees" in strips
 
 
+def test_the_baseline_is_a_system_of_the_numbers_and_the_page(drawn, page):
+    metrics = drawn[1].metrics
+    assert metrics["captions_given/captions_alone/character_accuracy"] == pytest.approx(0.6)
+    assert "free/captions_alone/character_accuracy" in metrics
+    strips = page[page.index('id="stories"') : page.index('id="policies"')]
+    assert "captions given, captions alone: character 6 of 10" in strips
+    assert "free, captions alone: no picture" in strips
+    texts = page[page.index('id="texts"') : page.index('id="judge"')]
+    assert "captions alone" not in texts  # they are another system's
+
+
+def test_without_a_baseline_nothing_is_said_of_one(make_run):
+    made = make_run(with_truth=False, overrides=("tell.policies=[multimodal_sink]", "train.baseline=null"))
+    evaluate(made.run, made.config, made.settings)
+    assert "aptions alone" not in made.run.report_path.read_text()
+
+
 def test_told_text_is_text_on_the_page(page):
     assert "&lt;b&gt;the&lt;/b&gt;" in page
     assert "<b>the</b>" not in page
