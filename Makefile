@@ -28,7 +28,7 @@ setup: $(installed)
 	done); [ -n "$$found" ] || { echo "Python 3.11 or newer is not on the PATH" >&2; exit 1; }; \
 	echo "installing into .venv with $$found (minutes, once)"; \
 	[ -x .venv/bin/python ] || $$found -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(installed)
