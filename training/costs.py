@@ -254,7 +254,7 @@ def advice(
         if memory.fits(memory_gb):
             names = [name for name in LaunchConfig.model_fields if getattr(changed, name) != getattr(launch, name)]
             values = (f"train.launch.{part}.{name}={str(getattr(changed, name)).lower()}" for name in names)
-            return f"--set {' '.join(values)} needs {memory.gpu / 2**30:.0f} GiB"
+            return f"--set {' '.join(values)} needs {memory.gpu / 2**30:.3g} GiB"
         least = min(least, memory.gpu / 2**30)
     return f"nothing that can be set helps (least: {least:.0f} GiB); take larger GPUs, or more with engine deepspeed"
 

@@ -82,7 +82,7 @@ def lines(made: Plan) -> Iterator[str]:
     yield f"In all {_short(made.hours)} hours, parts one after another; {disk}"
     for part in made.trained:
         if part.advice is not None:
-            yield f"WARNING: {part.name} needs {part.memory.gpu / 2**30:.0f} GiB and does not fit: {part.advice}"
+            yield f"WARNING: {part.name} needs {part.memory.gpu / 2**30:.3g} GiB and does not fit: {part.advice}"
 
 
 def as_json(made: Plan) -> dict[str, object]:

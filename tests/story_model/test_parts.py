@@ -1,6 +1,5 @@
 """A run's networks come out of their files as they would by copying, without being held twice."""
 
-import gc
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +111,6 @@ def test_loading_holds_one_tensor_beside_the_network(run, part, monkeypatch) -> 
 
     def counted(self: SafetensorsFile, name: str) -> Tensor:
         nonlocal most
-        gc.collect()
         tensor = read(self, name)
         held.append(weakref.ref(tensor))
         most = max(most, sum(one() is not None for one in held))

@@ -202,7 +202,7 @@ def test_a_gpu_that_is_too_small_is_warned_of(capsys) -> None:
     assert command.main(["tiny", "--memory-gb", "0.2"]) == 0
     printed = capsys.readouterr().out
     assert "DOES NOT FIT" in printed
-    assert "WARNING: stage2 needs" in printed
+    assert "WARNING: language_model needs" in printed
 
 
 @pytest.mark.parametrize(
