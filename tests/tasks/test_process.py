@@ -39,9 +39,10 @@ def wait_for(path: Path) -> list[int]:
 
 
 def start_caller(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a process that runs `step` as a task would."""
-    main = f"import pathlib, tasks.process; tasks.process.run_module('step', cwd=pathlib.Path({str(folder)!r}))"
-    return subprocess.Popen([sys.executable, "-c", main], stderr=subprocess.DEVNULL)
+    """Start a process that runs `step` as a task would, and hears SIGINT where tests run in the background too."""
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    runs = f"import pathlib, tasks.process; tasks.process.run_module('step', cwd=pathlib.Path({str(folder)!r}))"
+    return subprocess.Popen([sys.executable, "-c", f"{hears}; {runs}"], stderr=subprocess.DEVNULL)
 
 
 def gone(pid: int) -> bool:

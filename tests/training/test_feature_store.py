@@ -185,7 +185,7 @@ def test_processes_share_the_work_and_see_all_of_it(tmp_path):
 
 def test_ranks_write_at_the_same_time(tmp_path):
     """Each rank's encoder waits until the other one encodes too."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # what other tests left in this process stays out of them
     both = context.Barrier(2)
     ranks = [context.Process(target=_make_in_step, args=(tmp_path, rank, both)) for rank in range(2)]
     for one in ranks:
@@ -207,7 +207,7 @@ def _make_in_step(root: Path, rank: int, both) -> None:
 
 
 def test_of_two_processes_the_second_waits_and_encodes_nothing_again(tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # what other tests left in this process stays out of them
     begun, count = context.Event(), context.Queue()
     processes = [context.Process(target=_make_slowly, args=(tmp_path, begun, count)) for _ in range(2)]
     processes[0].start()
@@ -233,7 +233,7 @@ def _make_slowly(root: Path, begun, count) -> None:
 
 
 def test_a_killed_run_keeps_its_finished_files(tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # what other tests left in this process stays out of them
     one = context.Process(target=_make_until_killed, args=(tmp_path,))
     one.start()
     one.join(60)
