@@ -23,6 +23,12 @@ pathlib.Path("pids").write_text(f"{os.getpid()} {child.pid}")
 child.wait()
 """
 
+SAYS_ITS_RANK = """
+import os, sys
+# In one write: the ranks share a pipe, and pieces of a line would mix.
+sys.stdout.write(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n")
+"""
+
 
 def write_module(folder: Path, source: str) -> Path:
     (folder / "step.py").write_text(source)
@@ -131,9 +137,8 @@ def test_characters_cut_between_two_reads_stay_whole(caplog: pytest.LogCaptureFi
 
 
 def test_several_processes_are_started_by_torchrun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = "import os\nprint('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])"
     with caplog.at_level(logging.INFO):
-        run_module("step", cwd=write_module(tmp_path, source), spread=LaunchConfig(processes=2))
+        run_module("step", cwd=write_module(tmp_path, SAYS_ITS_RANK), spread=LaunchConfig(processes=2))
     assert {"rank 0 of 2", "rank 1 of 2"} <= {record.message for record in caplog.records}
 
 
@@ -146,10 +151,9 @@ def test_several_nodes_are_reached_by_the_launcher_and_meet(
     launcher = tmp_path / "everywhere"
     launcher.write_text('#!/bin/sh\nnodes=$1; shift\nfor _ in $(seq "$nodes"); do "$@" & done; wait\n')
     launcher.chmod(0o755)
-    source = "import os\nprint('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])"
     spread = LaunchConfig(nodes=2, processes=1)
     with caplog.at_level(logging.INFO):
-        run_module("step", cwd=write_module(tmp_path, source), spread=spread, launcher=f"{launcher} {{nodes}}")
+        run_module("step", cwd=write_module(tmp_path, SAYS_ITS_RANK), spread=spread, launcher=f"{launcher} {{nodes}}")
     assert {"rank 0 of 2", "rank 1 of 2"} <= {record.message for record in caplog.records}
 
 
