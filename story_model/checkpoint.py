@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -124,22 +125,31 @@ def write_tensors(path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable
     """
     layout = layout_of(infos)
     missing = set(infos)
+    bar = tqdm(total=layout.size, unit="B", unit_scale=True, desc=path.parent.name)
+    with written_whole(path) as file, bar:
+        file.write(layout.header)
+        for name, tensor in tensors:
+            values = tensor.to(infos[name].dtype).contiguous().reshape(-1).view(torch.uint8)
+            file.seek(layout.offsets[name])
+            file.write(values.numpy().data)
+            missing.remove(name)
+            bar.update(len(values))
+        assert not missing, f"tensors never written: {sorted(missing)[:3]}"
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that is published under its name when all of it is there; else nothing is left.
+
+    Raises:
+        ValueError: the disk is full, or will not take the file for another reason.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with (
-            temporary.open("wb") as file,
-            tqdm(total=layout.size, unit="B", unit_scale=True, desc=path.parent.name) as bar,
-        ):
-            file.write(layout.header)
-            for name, tensor in tensors:
-                values = tensor.to(infos[name].dtype).contiguous().reshape(-1).view(torch.uint8)
-                file.seek(layout.offsets[name])
-                file.write(values.numpy().data)
-                missing.remove(name)
-                bar.update(len(values))
+        with temporary.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        assert not missing, f"tensors never written: {sorted(missing)[:3]}"
         publish(temporary, path)
     except OSError as error:
         raise ValueError(

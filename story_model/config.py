@@ -1,4 +1,6 @@
-"""RunConfig (what to do) and Settings (where, and with which keys): the one place where anything is configured.
+"""RunConfig (what to do; training's part is `train_config.py`) and Settings (where, and with which keys).
+
+Nothing is configured anywhere else.
 
 A run's configuration is a preset (`presets/*.yaml`) with `section.key=value` overrides, frozen and checked before any
 work starts, saved beside the run and logged with it. Modules never see it: they are handed plain numbers.

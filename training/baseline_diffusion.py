@@ -6,7 +6,7 @@ Measured on held-out episodes: the same loss before and after, with the same noi
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,8 +19,9 @@ from story_model.device import dtype_of
 from story_model.manifest import StepResult, digest_of
 from story_model.parts import baseline_of, load_caption_encoder, load_captions_painter, weights_path
 from story_model.tensor_files import TensorInfo
-from training.corpus import Split, load_split
-from training.features import Maker, Store, open_store
+from training.corpus import load_split
+from training.features import Maker, Store
+from training.filling import filled_store
 from training.loop import Training
 from training.makers import DTYPES
 from training.measures import psnr_db
@@ -29,7 +30,6 @@ from training.progress import logged
 from training.steps import Job
 from training.views import Views, save_comparison
 
-_BATCH = 64
 _STATES = "states"
 
 
@@ -94,38 +94,31 @@ def captioned_views(job: Job, name: str) -> Views:
     told = ((chunk.image_sha256[at], chunk.captions[at]) for chunk in split.chunks for at in range(len(chunk.captions)))
     pairs = list(dict.fromkeys(told))
     keys = [hashlib.sha256(caption.encode()).hexdigest() for _, caption in pairs]
-    store = _caption_states(job, split, dict(zip(keys, (caption for _, caption in pairs), strict=True)))
+    store = _caption_states(job, dict(zip(keys, (caption for _, caption in pairs), strict=True)))
     return Views(split, [digest for digest, _ in pairs], lambda rows: store.rows([keys[row] for row in rows], _STATES))
 
 
-def _caption_states(job: Job, split: Split, captions: dict[str, str]) -> Store:
+def _caption_states(job: Job, captions: dict[str, str]) -> Store:
     """Open the store of what the text encoder says of captions (by the sha256 of each); what it lacks is made."""
-    train, processes = job.config.train, job.processes
+    train, device = job.config.train, job.processes.device
     max_words, precision = baseline_of(job.config).max_words, train.stage2.precision
-    root = job.folder.features_dir if train.features.enabled else job.out_dir / ".states"
-    root.mkdir(parents=True, exist_ok=True)
     digests = " ".join(digest_of(job.folder.part_dir(part)) for part in ("tokenizer", "language_model"))
     shape = (max_words, job.config.model.mllm.language_model.hidden_size)
     fields = {_STATES: TensorInfo(shape, DTYPES[train.features.dtype])}
-    store = open_store(root, Maker("captions", f"{digests} {precision}", None, fields))
-    if processes.any(bool(store.missing(list(captions)))):
-        encoder = load_caption_encoder(job.folder, job.config, device=processes.device, dtype=dtype_of(precision))
 
-        def encode(batch: Sequence[str]) -> dict[str, Tensor]:
-            return {_STATES: encoder(batch)}
+    def reader() -> Callable[[Sequence[str]], dict[str, Tensor]]:
+        encoder = load_caption_encoder(job.folder, job.config, device=device, dtype=dtype_of(precision))
+        return lambda batch: {_STATES: encoder(batch)}
 
-        made = store.make(
-            list(captions),
-            captions.__getitem__,
-            encode,
-            batch_size=_BATCH,
-            desc="read captions",
-            rank=processes.rank,
-            world=processes.count,
-        )
-        # Also waits for the others' shares.
-        job.count(encoded_captions=int(processes.sum([made.encodes])[0]))
-    store.refresh()
+    store, _ = filled_store(
+        job,
+        Maker("captions", f"{digests} {precision}", None, fields),
+        list(captions),
+        captions.__getitem__,
+        reader,
+        desc="read captions",
+        count_as="encoded_captions",
+    )
     return store
 
 

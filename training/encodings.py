@@ -11,7 +11,8 @@ from story_model.device import dtype_of
 from story_model.manifest import digest_of
 from story_model.parts import load_autoencoder, load_image_encoder
 from story_model.pixels import Square, detokenizer_square, encoder_square
-from training.features import Maker, Store, open_store
+from training.features import Maker, Store
+from training.filling import filled_store
 from training.makers import (
     FEATURES,
     LATENTS,
@@ -27,8 +28,6 @@ from training.makers import (
 from training.steps import Job
 
 Network = Literal["image_encoder", "autoencoder"]
-
-_BATCH = 32
 
 
 class Encodings(Protocol):
@@ -122,32 +121,18 @@ def maker_of(job: Job, network: Network) -> Maker:
 
 
 def _filled(job: Job, pictures: Pictures, digests: Sequence[str], network: Network) -> tuple[Store, dict[str, str]]:
-    config, processes = job.config.train, job.processes
-    maker = maker_of(job, network)
-    store = open_store(job.folder.features_dir, maker, shard_pictures=config.features.shard_pictures)
-    failures: dict[str, str] = {}
-    if processes.any(bool(store.missing(digests))):
-        square = encoder_square(job.config.model.image_encoder)
-        if network == "autoencoder":
-            square = detokenizer_square(job.config.model.detokenizer)
-        made = store.make(
-            digests,
-            square_pictures(pictures, square),
-            _encoder(job, network),
-            batch_size=_BATCH,
-            desc=f"{network.replace('_', ' ')}: encode pictures",
-            rank=processes.rank,
-            world=processes.count,
-            bad_records=config.bad_records,
-        )
-        failures = made.failures
-        # Also waits for the others' shares.
-        job.count(encoded_pictures=int(processes.sum([made.encodes])[0]))
-    if processes.count > 1:
-        store.refresh()
-        absent = store.missing(digests)
-        failures = {digest: failures.get(digest, "it cannot be read") for digest in absent}
-    return store, failures
+    model = job.config.model
+    square = detokenizer_square(model.detokenizer) if network == "autoencoder" else encoder_square(model.image_encoder)
+    return filled_store(
+        job,
+        maker_of(job, network),
+        digests,
+        square_pictures(pictures, square),
+        lambda: _encoder(job, network),
+        desc=f"{network.replace('_', ' ')}: encode pictures",
+        count_as="encoded_pictures",
+        bad_records=job.config.train.bad_records,
+    )
 
 
 def _encoder(job: Job, network: Network) -> Encode:

@@ -5,7 +5,7 @@ predictions (captions and earlier pictures given) are computed once. Loss: noise
 Measured on held-out episodes: the same loss before and after, with the same noise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ from story_model.parts import load_mllm, load_tokenizer, weights_path
 from story_model.tensor_files import TensorInfo
 from training.batches import every_target
 from training.corpus import Split, load_split
-from training.features import Maker, Store, open_store
+from training.features import Maker, Store
+from training.filling import filled_store
 from training.loop import Training
 from training.makers import DTYPES, FEATURES
 from training.measures import psnr_db
@@ -29,8 +30,6 @@ from training.progress import logged
 from training.stage2_mllm import batch_of
 from training.steps import Job
 from training.views import Views, rebuild, save_comparison
-
-_BATCH = 32
 
 
 def make(job: Job) -> StepResult:
@@ -92,33 +91,29 @@ def predicted_views(job: Job, name: str) -> Views:
 
 def _predictions(job: Job, split: Split, pairs: Mapping[str, tuple[Story, int]]) -> Store:
     """Open the store of what stage 2 predicts, captions and earlier pictures given; what it lacks is made."""
-    model, train, processes = job.config.model, job.config.train, job.processes
+    model, train, device = job.config.model, job.config.train, job.processes.device
     encoder, dtype = model.image_encoder, dtype_of(train.stage2.precision)
     shape = (encoder.num_queries, encoder.output_dim)
     digest = " ".join(digest_of(path) for path in (job.folder.part_dir("stage2"), job.folder.dataset_dir))
     fields = {FEATURES: TensorInfo(shape, DTYPES[train.features.dtype])}
-    root = job.folder.features_dir if train.features.enabled else job.out_dir / ".predictions"
-    root.mkdir(parents=True, exist_ok=True)
     maker = Maker("stage2", f"{digest} {train.stage2.precision}", None, fields)
-    store = open_store(root, maker, shard_pictures=train.features.shard_pictures)
-    if processes.any(bool(store.missing(list(pairs)))):
-        mllm = load_mllm(job.folder, model, device=processes.device, dtype=dtype)
-        tokenizer = load_tokenizer(job.folder, model)
+
+    def predictor() -> Callable[[Sequence[tuple[Story, int]]], dict[str, Tensor]]:
+        mllm, tokenizer = load_mllm(job.folder, model, device=device, dtype=dtype), load_tokenizer(job.folder, model)
 
         def predict(batch: Sequence[tuple[Story, int]]) -> dict[str, Tensor]:
-            laid_out = batch_of(batch, tokenizer, split).to(processes.device, dtype)
+            laid_out = batch_of(batch, tokenizer, split).to(device, dtype)
             return {FEATURES: mllm(**laid_out.inputs).predicted_features}
 
-        made = store.make(
-            list(pairs),
-            pairs.__getitem__,
-            predict,
-            batch_size=_BATCH,
-            desc="predict features",
-            rank=processes.rank,
-            world=processes.count,
-        )
-        # Also waits for the others' shares.
-        job.count(predicted_features=int(processes.sum([made.encodes])[0]))
-    store.refresh()
+        return predict
+
+    store, _ = filled_store(
+        job,
+        maker,
+        list(pairs),
+        pairs.__getitem__,
+        predictor,
+        desc="predict features",
+        count_as="predicted_features",
+    )
     return store

@@ -5,7 +5,6 @@ each. Values begin at multiples of 64 bytes, so that the file can be mapped.
 """
 
 import io
-import os
 import pickle
 import struct
 import zipfile
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from story_model.manifest import publish
+from story_model.checkpoint import written_whole
 from story_model.tensor_files import TensorInfo
 
 _STORAGES = {
@@ -39,19 +38,8 @@ def write_pickle(path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable[
     Raises:
         ValueError: the disk is full, or will not take the file for another reason.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            _write_archive(file, path.stem, infos, tensors)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(temporary, path)
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written ({error}); free some space and run the same command again"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        _write_archive(file, path.stem, infos, tensors)
 
 
 def _write_archive(

@@ -140,7 +140,7 @@ def test_a_kill_in_the_middle_costs_what_was_not_on_disk(tmp_path: Path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(SourcePictures, "read", six_times)
-        patch.setattr("training.encodings._BATCH", 2)
+        patch.setattr("training.filling._BATCH", 2)
         with pytest.raises(Killed):
             mixed(job)
     assert len(mixed(job).digests) == 12
