@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, PrivateAttr, ValidationError
@@ -71,6 +72,16 @@ class StepResult:
     tracking_run_id: str | None = None
 
 
+class FinishedSteps(Protocol):
+    """Where finished steps are kept besides their local folders: `story_model.store.Store`."""
+
+    def fetch(self, folder: Path, *, key: str) -> Manifest | None:
+        """Bring the step finished under this key into its folder, if it is there."""
+
+    def push(self, folder: Path, *, anew: bool = False) -> bool:
+        """Keep a finished step; `anew`: what is there under its key could not be taken."""
+
+
 def run_step(
     out_dir: Path,
     work: Callable[[Path], StepResult],
@@ -79,8 +90,9 @@ def run_step(
     version: int,
     config: BaseModel,
     inputs: Mapping[str, Path | str],
+    store: FinishedSteps | None = None,
 ) -> Manifest:
-    """Run `work(out_dir)` unless its finished result is there already.
+    """Run `work(out_dir)` unless its finished result is there already, or in the store.
 
     An input is a path, or the digest of something whose content is known otherwise.
 
@@ -98,8 +110,14 @@ def run_step(
             done = read_manifest(out_dir)
             if done is not None and done.key == key and intact(out_dir, done):
                 log.info("%s: already done, nothing to compute", step)
+                if store is not None:
+                    store.push(out_dir)  # it may have been made without the store
                 done._reused = True
                 return done
+            kept = store.fetch(out_dir, key=key) if store is not None else None
+            if kept is not None:
+                kept._reused = True
+                return kept
             _open_folder(out_dir, key)
             started = time.monotonic()
             result = work(out_dir)
@@ -121,6 +139,8 @@ def run_step(
             write_atomically(out_dir / MANIFEST, manifest.model_dump_json(indent=1).encode())
             (out_dir / _IN_PROGRESS).unlink(missing_ok=True)
             log.info("%s: done in %.1f s", step, manifest.seconds)
+            if store is not None:
+                store.push(out_dir, anew=True)
             return manifest
     except Timeout:
         raise ValueError(f"another process is working on {out_dir}; wait for it or end it") from None
