@@ -1,22 +1,28 @@
-"""Subtitle files -> timed lines of plain text.
+"""What is said in an episode, and when: timed lines of plain text, from subtitle files or elsewhere.
 
 Subtitles arrive in whatever encoding and with whatever is wrong with them. What had to be guessed is noted, what cannot
 be read is refused, and what was left out is counted.
 """
 
-import html
-import re
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
+from typing import Literal
+
+import langcodes
+
+from storystream_builder.subtitle_formats import MAX_CUES, Cue, read_cues
+from storystream_builder.text_encoding import decode_text
+
+Source = Literal["", "file", "embedded", "speech"]
 
 _MAX_BYTES = 16 << 20
-_TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-_TIMING = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}.*$", re.MULTILINE)
-_TAGS = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-_BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_MAX_MS = 100 * 3600 * 1000
+_FLAGS = frozenset({"forced", "sdh", "cc", "default", "full"})
+"""What file names say after the language."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,17 @@ class Transcript:
 
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
+    source: Source = ""
+    """Where the lines come from; empty where nothing was looked at."""
+    language: str | None = None
+    """As a short code (`en`, `pt-BR`) where the source names it."""
 
 
-def read_transcript(path: Path) -> Transcript:
-    """Read an `.srt` or `.vtt` file.
+def read_transcript(path: Path, *, language: str | None = None) -> Transcript:
+    """Read a subtitle file: SubRip, WebVTT or SubStation (`.srt`, `.vtt`, `.ass`, `.ssa`), in whatever encoding.
+
+    `language` is a code such as `ru` or `rus`; without one it is taken from the name (`x.ru.srt`). It helps to guess an
+    encoding.
 
     Raises:
         ValueError: the file cannot be read, cannot be decoded as text, or holds no timed line.
@@ -52,60 +65,114 @@ def read_transcript(path: Path) -> Transcript:
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"the subtitle file cannot be read: {error.strerror}") from None
-    text, notes = _decode(data)
-    lines, dropped = _parse(text)
-    if not lines:
-        raise ValueError("the subtitle file holds no timed line")
-    if dropped:
-        notes.append(f"{dropped} subtitle lines without text or with an end before their start were left out")
-    return Transcript(tuple(lines), tuple(notes))
+    language = short_code(language) or _language_in(path.stem)
+    text, notes = decode_text(data, language=language)
+    transcript = gather(read_cues(text), source="file", language=language, notes=notes)
+    if not transcript.lines:
+        raise ValueError("; ".join(["the subtitle file holds no timed line", *transcript.notes]))
+    return transcript
+
+
+def gather(
+    cues: Iterable[Cue], *, source: Source, language: str | None = None, notes: Iterable[str] = ()
+) -> Transcript:
+    """Make a transcript of cues: in time order, each line once; notes say how many were left out and why."""
+    lines: dict[Line, None] = {}
+    empty = senseless = repeated = 0
+    for cue in cues:
+        start, end = cue.start_ms, cue.end_ms
+        if start is None or end is None or not 0 <= start <= _MAX_MS or not 0 <= end <= _MAX_MS:
+            senseless += 1
+        elif not cue.text or end <= start:
+            empty += 1
+        elif (line := Line(start, end, cue.text)) in lines:
+            repeated += 1
+        else:
+            lines[line] = None
+    counts = {
+        "without text or with an end before their start were left out": empty,
+        "with times that cannot be were left out": senseless,
+        "that repeat another were left out": repeated,
+    }
+    told = [*notes, *(f"{count} subtitle lines {reason}" for reason, count in counts.items() if count)]
+    if len(lines) + empty + senseless + repeated >= MAX_CUES:
+        told.append(f"what follows the first {MAX_CUES} subtitle lines was left out")
+    ordered = sorted(lines, key=lambda line: (line.start_ms, line.end_ms))
+    return Transcript(tuple(ordered), tuple(told), source, language)
 
 
 def line_for(lines: Sequence[Line], *, at_ms: int, start_ms: int, end_ms: int) -> str | None:
-    """Say what is spoken over a frame: at its time, else the line that its shot shares the longest time with."""
-    at_once = [line.text for line in lines if line.start_ms <= at_ms < line.end_ms]
+    """Say what is spoken over a frame: at its time, else the line that its shot shares the longest time with.
+
+    The lines are in time order. Asked for every frame, so a tuple of lines is indexed once.
+    """
+    index = _index_of(_Same(lines)) if isinstance(lines, tuple) else _index(lines)
+    at_once = [lines[i].text for i in index.within(at_ms, at_ms + 1)]
     if at_once:
         return " ".join(dict.fromkeys(at_once))
-    longest = max(lines, key=lambda line: line.overlap_ms(start_ms, end_ms), default=None)
+    inside = (lines[i] for i in index.within(start_ms, end_ms))
+    longest = max(inside, key=lambda line: line.overlap_ms(start_ms, end_ms), default=None)
     return longest.text if longest and longest.overlap_ms(start_ms, end_ms) else None
 
 
-def _decode(data: bytes) -> tuple[str, list[str]]:
-    marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
-    for encoding in [marked] if marked else ["utf-8", "cp1252"]:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if len(_CONTROLS.findall(text)) > len(text) // 100:
-            continue
-        guessed = encoding == "cp1252"
-        return text, ["the subtitles are not UTF-8; they were read as Windows-1252"] if guessed else []
-    raise ValueError("the subtitle file's encoding is unknown; save it as UTF-8")
+def short_code(language: str | None) -> str | None:
+    """Write a language code in its short form (`ger` and `deu` are `de`); none for what is none, or undetermined."""
+    if not language or len(language) > 40:
+        return None
+    try:
+        code = langcodes.standardize_tag(language)
+        return code if langcodes.tag_is_valid(code) and not code.startswith(("und", "mul", "zxx", "mis")) else None
+    except ValueError:
+        return None
 
 
-def _parse(text: str) -> tuple[list[Line], int]:
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    timings = list(_TIMING.finditer(text))
-    lines, dropped = [], 0
-    for timing, following in pairwise([*timings, None]):
-        assert timing is not None
-        body = text[timing.end() : following.start() if following else len(text)].lstrip("\n")
-        words = _plain(body.split("\n\n")[0])
-        start, end = _milliseconds(timing.groups()[:4]), _milliseconds(timing.groups()[4:])
-        if words and end > start:
-            lines.append(Line(start, end, words))
-        else:
-            dropped += 1
-    return sorted(lines, key=lambda line: (line.start_ms, line.end_ms)), dropped
+@dataclass(frozen=True)
+class _Index:
+    """For finding lines by time: their starts, and the latest end up to each of them. Both never fall."""
+
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    reach: tuple[int, ...]
+
+    def within(self, start_ms: int, end_ms: int) -> list[int]:
+        """List the lines that have any time in common with a stretch of film."""
+        first, last = bisect_right(self.reach, start_ms), bisect_left(self.starts, end_ms)
+        return [i for i in range(first, last) if self.ends[i] > start_ms]
 
 
-def _plain(body: str) -> str:
-    """Strip markup and control characters, and put the text on one line."""
-    text = _CONTROLS.sub("", html.unescape(_TAGS.sub("", body)))
-    return " ".join(text.split())
+class _Same:
+    """Stands for an object by its identity, so that a cache does not compare ten thousand lines with one another."""
+
+    def __init__(self, lines: tuple[Line, ...]) -> None:
+        self.lines = lines
+
+    def __hash__(self) -> int:
+        return id(self.lines)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.lines is other.lines
 
 
-def _milliseconds(groups: Sequence[str | None]) -> int:
-    hours, minutes, seconds, fraction = (group or "0" for group in groups)
-    return ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 1000 + int(fraction.ljust(3, "0"))
+@lru_cache(maxsize=16)
+def _index_of(same: _Same) -> _Index:
+    return _index(same.lines)
+
+
+def _index(lines: Sequence[Line]) -> _Index:
+    ends = tuple(line.end_ms for line in lines)
+    return _Index(tuple(line.start_ms for line in lines), ends, tuple(accumulate(ends, max)))
+
+
+def _language_in(stem: str) -> str | None:
+    """Find the language in `x.en`, `x.pt-BR.forced` or `x.en.hi` (hearing impaired); a word of a title is none."""
+    parts = [part for part in stem.split(".")[1:][-3:] if part.lower() not in _FLAGS]
+    codes = [_code_in(part) for part in parts]
+    if parts and parts[-1].lower() == "hi" and len(codes) > 1 and codes[-2]:
+        return codes[-2]
+    return codes[-1] if codes else None
+
+
+def _code_in(part: str) -> str | None:
+    code = short_code(part)
+    base = part.replace("_", "-").split("-")[0]
+    return code if code and len(code.split("-")[0]) == 2 and (base.islower() or base.isupper()) else None

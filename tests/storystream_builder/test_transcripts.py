@@ -1,7 +1,11 @@
+import random
+
 import pytest
 from drawn_videos import write_srt
 
-from storystream_builder.transcripts import Line, line_for, read_transcript
+from storystream_builder import transcripts
+from storystream_builder.subtitle_formats import Cue
+from storystream_builder.transcripts import Line, gather, line_for, read_transcript, short_code
 
 
 def test_an_srt_becomes_timed_lines(tmp_path):
@@ -77,3 +81,139 @@ LINES = (Line(0, 1000, "first"), Line(1000, 4000, "second"), Line(3000, 5000, "t
 )
 def test_the_line_over_a_frame_is_the_one_spoken_then_or_longest_in_its_shot(at, shot, said):
     assert line_for(LINES, at_ms=at, start_ms=shot[0], end_ms=shot[1]) == said
+
+
+def test_a_transcript_says_where_its_lines_come_from(tmp_path):
+    transcript = read_transcript(write_srt(tmp_path / "x.de.srt", [(0, 1, "Hallo")]))
+    assert (transcript.source, transcript.language) == ("file", "de")
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("x.srt", None),
+        ("x.en.srt", "en"),
+        ("x.ger.srt", "de"),
+        ("x.pt-BR.srt", "pt-BR"),
+        ("x.zh_TW.forced.ass", "zh-TW"),
+        ("x.en.sdh.vtt", "en"),
+        ("x.en.hi.srt", "en"),  # hearing impaired
+        ("x.hi.srt", "hi"),  # Hindi
+        ("Dr.No.srt", None),
+        ("A.Story.The.srt", None),
+        ("Show.S01.E02.srt", None),
+        ("Show.720p.und.srt", None),
+    ],
+)
+def test_the_language_is_taken_from_the_name(tmp_path, name, language):
+    assert read_transcript(write_srt(tmp_path / name, [(0, 1, "x")])).language == language
+
+
+def test_a_language_that_is_told_goes_before_the_name(tmp_path):
+    assert read_transcript(write_srt(tmp_path / "x.en.srt", [(0, 1, "x")]), language="deu").language == "de"
+
+
+@pytest.mark.parametrize(
+    ("code", "short"), [("ger", "de"), ("JPN", "ja"), ("en_US", "en-US"), ("und", None), ("", None), ("?", None)]
+)
+def test_language_codes_are_written_alike(code, short):
+    assert short_code(code) == short
+
+
+def test_the_language_in_the_name_helps_to_guess_the_encoding(tmp_path):
+    words = "שלום, מה שלומך"
+    transcript = read_transcript(write_srt(tmp_path / "x.he.srt", [(0, 1, words)], "cp1255"))
+    assert transcript.lines[0].text == words
+
+
+@pytest.mark.parametrize(
+    "cue",
+    [
+        Cue(-1, 1000, "before the start"),
+        Cue(0, 100 * 3_600_000 + 1, "for days"),
+        Cue(None, 1000, "whenever"),
+    ],
+)
+def test_times_that_cannot_be_are_counted(cue):
+    transcript = gather([cue, Cue(0, 1000, "good")], source="file")
+    assert transcript.lines == (Line(0, 1000, "good"),)
+    assert transcript.notes == ("1 subtitle lines with times that cannot be were left out",)
+
+
+def test_lines_that_are_equal_become_one():
+    cues = [Cue(0, 1000, "twice"), Cue(0, 1000, "twice"), Cue(0, 1000, "other"), Cue(0, 1001, "twice")]
+    transcript = gather(cues, source="file")
+    assert [line.text for line in transcript.lines] == ["twice", "other", "twice"]
+    assert transcript.notes == ("1 subtitle lines that repeat another were left out",)
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(transcripts, "_MAX_BYTES", 10)
+    with pytest.raises(ValueError, match="larger than"):
+        read_transcript(write_srt(tmp_path / "x.srt", [(0, 1, "Hello")]))
+
+
+@pytest.mark.parametrize("name", ["missing.srt", "folder.srt"])
+def test_what_cannot_be_opened_is_refused(tmp_path, name):
+    (tmp_path / "folder.srt").mkdir()
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_transcript(tmp_path / name)
+
+
+SRT = "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}<i>Käse</i> &amp; Brot\n\n2\n00:00:03,000 --> 00:00:04,000\nJa\n"
+VTT = "WEBVTT\n\nNOTE x\n\n00:01.000 --> 00:02.000 align:start\n<v Pip>Käse\n\n00:03.000 --> 00:04.000\nJa\n"
+ASS = (
+    "[Script Info]\n[Events]\nFormat: Layer, Start, End, Style, Text\n"
+    "Dialogue: 0,0:00:01.00,0:00:02.00,Default,{\\k20}Kä{\\p1}m 0 0{\\p0}se\nDialogue: 0,0:00:03.00,0:00:04.00,D,Ja\n"
+)
+
+
+@pytest.mark.parametrize("text", [SRT, VTT, ASS], ids=["srt", "vtt", "ass"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_a_mutated_file_is_read_or_refused_and_nothing_else(tmp_path, text, encoding):
+    rng = random.Random(0)
+    path = tmp_path / "x.srt"
+    for _ in range(150):
+        data = bytearray(text.encode(encoding))
+        for _ in range(rng.randint(1, 12)):
+            at = rng.randrange(len(data))
+            data[at : at + rng.randint(0, 9)] = rng.randbytes(rng.randint(0, 6))
+        path.write_bytes(data)
+        try:
+            lines = read_transcript(path).lines
+        except ValueError:
+            continue
+        assert lines
+        assert all(line.text and 0 <= line.start_ms < line.end_ms for line in lines)
+
+
+def plainly(lines, at_ms, start_ms, end_ms):
+    """What `line_for` says, by looking at every line."""
+    at_once = [line.text for line in lines if line.start_ms <= at_ms < line.end_ms]
+    if at_once:
+        return " ".join(dict.fromkeys(at_once))
+    longest = max(lines, key=lambda line: line.overlap_ms(start_ms, end_ms), default=None)
+    return longest.text if longest and longest.overlap_ms(start_ms, end_ms) else None
+
+
+@pytest.mark.parametrize("num_lines", [0, 1, 3, 30])
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_the_line_over_a_frame_is_what_looking_at_every_line_finds(num_lines, kind):
+    rng = random.Random(num_lines)
+    for _ in range(100):
+        starts = [rng.randrange(60) for _ in range(num_lines)]
+        spans = sorted((start, start + rng.choice([1, 2, 5, 40])) for start in starts)
+        lines = kind(Line(*span, text=f"line {rng.randrange(9)}") for span in spans)
+        for at in range(-2, 70, 3):
+            start, end = at - rng.randrange(6), at + rng.randrange(6)
+            assert line_for(lines, at_ms=at, start_ms=start, end_ms=end) == plainly(lines, at, start, end)
+
+
+def test_the_line_over_a_frame_is_found_without_looking_at_every_line(monkeypatch):
+    lines = tuple(Line(1000 * i, 1000 * i + 900, str(i)) for i in range(5000))
+    line_for(lines, at_ms=0, start_ms=0, end_ms=1)
+    looked_at = []
+    overlap = Line.overlap_ms
+    monkeypatch.setattr(Line, "overlap_ms", lambda line, *span: looked_at.append(line) or overlap(line, *span))
+    assert line_for(lines, at_ms=4_000_950, start_ms=4_000_500, end_ms=4_001_000) == "4000"
+    assert len(looked_at) < 10
