@@ -1,6 +1,6 @@
-"""RunConfig (what to do; training's part is `train_config.py`) and Settings (where, and with which keys).
+"""RunConfig (what to do) and Settings (where, and with which keys): nothing is configured anywhere else.
 
-Nothing is configured anywhere else.
+RunConfig's largest parts, how to build a dataset and how to train, are `build_config.py` and `train_config.py`.
 
 A run's configuration is a preset (`presets/*.yaml`) with `section.key=value` overrides, frozen and checked before any
 work starts, saved beside the run and logged with it. Modules never see it: they are handed plain numbers.
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from story_model.build_config import BuildConfig, CartoonConfig
 from story_model.overrides import apply_overrides, explain, suggest
 from story_model.section import Section
 from story_model.train_config import Precision, TrainConfig
@@ -21,158 +22,6 @@ from story_model.train_config import Precision, TrainConfig
 PRESETS_DIR = Path(__file__).parent / "presets"
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 PROJECT_DIR = _PACKAGE_PARENT if (_PACKAGE_PARENT / "pyproject.toml").exists() else Path.cwd()
-
-
-# ---------------------------------------------------------------------------------------------- build the dataset
-
-
-class CartoonConfig(Section):
-    """The drawn series that stands in for videos where the user has none."""
-
-    episodes: int = Field(24, ge=2)
-    """Episodes to draw."""
-    shots_per_episode: int = Field(60, ge=4)
-    """Shots of each episode, title card and credits not counted."""
-    width: int = Field(320, ge=64, multiple_of=2)
-    """Pixels."""
-    height: int = Field(180, ge=64, multiple_of=2)
-    """Pixels."""
-    fps: int = Field(12, ge=4)
-    """Frames a second; drawings are held for two frames."""
-    shot_s: float = Field(2.0, gt=0.5)
-    """Mean length of a shot in seconds."""
-    seed: int = 0
-    """Two series of one seed are equal to the byte."""
-
-
-class ShotsConfig(Section):
-    """Where one shot ends and the next begins (PySceneDetect's detectors)."""
-
-    detector: Literal["adaptive", "content", "hash", "histogram"] = "adaptive"
-    """Which of PySceneDetect's detectors decides."""
-    threshold: float | None = None
-    """The detector's own threshold; none: its default."""
-    min_shot_s: float = Field(0.6, gt=0)
-    """Shorter shots are merged with their neighbour (seconds)."""
-
-
-class KeyframesConfig(Section):
-    """Which frame stands for a shot, and which frames are unfit to."""
-
-    candidates_per_shot: int = Field(5, ge=1)
-    """Frames of a shot that are scored, twice as many at most in a long one; the sharpest fit one is kept."""
-    every_s: float = Field(2.0, gt=0)
-    """A shot at least twice this long gives a keyframe for each such stretch of it (seconds), as far as its candidates
-    reach."""
-    margin_s: float = Field(0.15, ge=0)
-    """Distance kept from both cuts (seconds): encoders blend neighbouring shots there."""
-    min_sharpness: float = Field(20.0, ge=0)
-    """Variance of the Laplacian of the luma below which a frame counts as blurred."""
-    min_luma: float = Field(16.0, ge=0, le=255)
-    """Mean luma (0-255) below which a frame counts as black."""
-    max_luma: float = Field(245.0, ge=0, le=255)
-    """Mean luma above which a frame counts as white."""
-    min_contrast: float = Field(8.0, ge=0)
-    """Standard deviation of the luma below which a frame counts as flat."""
-    duplicate_distance: int = Field(2, ge=0, le=64)
-    """Frames of one episode whose perceptual hashes differ in at most this many of 64 bits are near-duplicates."""
-    max_side: int = Field(1024, ge=64)
-    """Longest side of a stored keyframe in pixels; larger ones are scaled down."""
-    jpeg_quality: int = Field(95, ge=1, le=100)
-    """Of the stored keyframes."""
-
-
-class CaptionsConfig(Section):
-    """What a keyframe shows."""
-
-    captioner: Literal["narration", "openai"] = "narration"
-    """`narration`: the line spoken over the frame, or what can be measured where none is. `openai`: an
-    OpenAI-compatible endpoint looks at the frame."""
-    model: str | None = None
-    """The endpoint's model (captioner `openai`)."""
-    max_tokens: int = Field(120, ge=1)
-    """Longest answer of the endpoint."""
-    concurrency: int = Field(8, ge=1)
-    """Questions that are with the endpoint at once."""
-    silent_shots: Literal["drop", "describe"] = "drop"
-    """In an episode with subtitles, shots that no line overlaps are mostly title cards and credits: `drop` leaves them
-    out, `describe` captions them like those of an episode without subtitles."""
-
-
-class NarrativesConfig(Section):
-    """The story's text over its keyframes."""
-
-    narrator: Literal["narration", "openai"] = "narration"
-    """`narration`: the captions as they are. `openai`: an endpoint writes one connected story over them."""
-    model: str | None = None
-    """The endpoint's model (narrator `openai`)."""
-    max_tokens: int = Field(4000, ge=1)
-    """Longest answer of the endpoint: a whole story."""
-    attempts: int = Field(3, ge=1)
-    """Tries for one story; each retry tells the endpoint what was wrong."""
-
-
-class StoriesConfig(Section):
-    """How keyframes become stories."""
-
-    length: int = Field(30, ge=2)
-    """Picture-text pairs of a story."""
-    min_length: int = Field(10, ge=2)
-    """An episode's remainder of at least this many pairs becomes a shorter story; less is dropped and counted."""
-    chunk_length: int = Field(10, ge=2)
-    """Pairs of the views that training reads."""
-    validation_fraction: float = Field(0.17, ge=0, lt=1)
-    """Share of the episodes held out, chosen by a hash of their content."""
-
-    @model_validator(mode="after")
-    def _chunks_fit(self) -> "StoriesConfig":
-        if not self.chunk_length <= self.length or not self.min_length <= self.length:
-            raise ValueError("chunk_length and min_length must not exceed length")
-        return self
-
-
-class DecodeConfig(Section):
-    """Limits on what one video may cost."""
-
-    timeout_s: float = Field(1800.0, gt=0)
-    """Wall seconds for one episode, decoded in a child process."""
-    max_pixels: int = Field(4096 * 2304, ge=1)
-    """Largest frame (width x height)."""
-    max_duration_s: float = Field(4 * 3600.0, gt=0)
-    """Longest episode."""
-    max_memory_gb: float = Field(4.0, gt=0)
-    """Address space that decoding may take beyond what its libraries reserve."""
-    max_corrupt_ratio: float = Field(0.2, ge=0, le=1)
-    """Share of corrupt frames above which an episode is set aside."""
-
-
-class ParquetConfig(Section):
-    """How the tables lie on disk."""
-
-    row_group_mb: float = Field(16.0, gt=0)
-    """Row groups are cut by bytes: 16-32 MB read one story in milliseconds and scan at full speed."""
-    file_mb: float = Field(256.0, gt=0)
-    """A new file starts beyond this size."""
-
-
-class BuildConfig(Section):
-    """Videos -> dataset."""
-
-    subset: str = Field("stories", pattern=r"^[a-z0-9_]+$")
-    """Name of the subset that the episodes form."""
-    license: str = "unknown"
-    """Licence of the videos, carried to every row."""
-    attribution: str = ""
-    """Who to credit for the videos, carried to every row."""
-    workers: int = Field(2, ge=1)
-    """Episodes decoded at once."""
-    decode: DecodeConfig = DecodeConfig()
-    shots: ShotsConfig = ShotsConfig()
-    keyframes: KeyframesConfig = KeyframesConfig()
-    captions: CaptionsConfig = CaptionsConfig()
-    narratives: NarrativesConfig = NarrativesConfig()
-    stories: StoriesConfig = StoriesConfig()
-    parquet: ParquetConfig = ParquetConfig()
 
 
 # ---------------------------------------------------------------------------------------------------- the networks

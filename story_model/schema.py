@@ -15,7 +15,8 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: scores of text and fades, paid tokens, series and licence of each source, kinds of errors. Version 1 is read too."""
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -40,6 +41,9 @@ STORIES_INLINE = pa.schema(
         ("prompt_sha256", pa.string()),
         ("license", pa.string()),
         ("attribution", pa.string()),
+        ("series", pa.string()),
+        ("url", pa.string()),
+        ("frame_ids", pa.list_(pa.string())),
     ]
 )
 """The train table: names `images`, `captions`, `orders` are those of the published StoryStream."""
@@ -65,6 +69,15 @@ FRAMES = pa.schema(
         ("caption", pa.string()),
         ("caption_status", pa.string()),
         ("caption_model", pa.string()),
+        ("stretch", pa.int32()),
+        ("fade", pa.float32()),
+        ("text", pa.float32()),
+        ("appeal", pa.float32()),
+        ("prompt_sha256", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("license", pa.string()),
+        ("attribution", pa.string()),
     ]
 )
 """Keyframe candidates that were scored; `status` is `kept` or the reason of rejection (then without bytes)."""
@@ -88,6 +101,14 @@ EPISODES = pa.schema(
         ("duplicate_of", pa.string()),
         ("license", pa.string()),
         ("attribution", pa.string()),
+        ("series", pa.string()),
+        ("title", pa.string()),
+        ("url", pa.string()),
+        ("rotation", pa.int32()),
+        ("pixel_aspect", pa.string()),
+        ("transcript", pa.string()),
+        ("language", pa.string()),
+        ("cast", pa.list_(pa.string())),
     ]
 )
 
@@ -100,6 +121,9 @@ SHOTS = pa.schema(
         ("motion", pa.float32()),
         ("num_candidates", pa.int32()),
         ("outcome", pa.string()),
+        ("start_pts", pa.int64()),
+        ("end_pts", pa.int64()),
+        ("time_base", pa.string()),
     ]
 )
 
@@ -114,8 +138,31 @@ STORIES = pa.schema(
     ]
 )
 
-ERRORS = pa.schema([("file", pa.string()), ("step", pa.string()), ("reason", pa.string())])
-"""What could not be used, and why. `file` is percent-encoded where its name is not UTF-8."""
+ERRORS = pa.schema([(name, pa.string()) for name in ("file", "step", "reason", "code")])
+"""What could not be used, and why; `code` is the kind of it. `file` is percent-encoded where its name is not UTF-8."""
+
+_SINCE_2 = frozenset(
+    (
+        *("series", "url", "frame_ids", "stretch", "fade", "text", "appeal", "prompt_tokens", "completion_tokens"),
+        *("title", "rotation", "pixel_aspect", "transcript", "language", "cast"),
+        *("start_pts", "end_pts", "code"),
+    )
+)
+_FRAMES_SINCE_2 = frozenset({"prompt_sha256", "license", "attribution"})
+
+
+def as_written(table: pa.Schema, version: int) -> pa.Schema:
+    """Give a table's schema as an earlier version wrote it.
+
+    Raises:
+        ValueError: a version that this code does not know.
+    """
+    if not 1 <= version <= SCHEMA_VERSION:
+        raise ValueError(f"schema version {version} is not known here; this code reads 1 to {SCHEMA_VERSION}")
+    if version == SCHEMA_VERSION:
+        return table
+    later = _SINCE_2 | (_FRAMES_SINCE_2 if table is FRAMES else set()) | ({"time_base"} if table is SHOTS else set())
+    return pa.schema([column for column in table if column.name not in later])
 
 
 def with_metadata(schema: pa.Schema, **own: str) -> pa.Schema:

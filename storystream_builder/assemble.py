@@ -4,16 +4,17 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from story_model.config import BuildConfig
+from story_model.build_config import BuildConfig
 from storystream_builder.captions import Captioner, drop_silent, spoken_over
-from storystream_builder.duplicates import drop_recurring, find_duplicates
+from storystream_builder.duplicates import drop_across, drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, Problem
 from storystream_builder.frames import Episode, Frame, count_statuses, load_episode
+from storystream_builder.keyframes import choose
 from storystream_builder.narratives import Narrative, Narrator
 from storystream_builder.stories import Split, Story, group, split
 
@@ -46,16 +47,10 @@ def assemble(
         ValueError: no story comes of them, or an endpoint cannot be used.
     """
     unique, problems = _unique(outcomes)
-    episodes = [load_episode(outcome, episodes_dir / str(outcome.episode_id)) for outcome in unique]
-    counts = Counter({"videos": len(outcomes), "candidates": sum(len(one.frames) for one in episodes)})
-    duplicates = find_duplicates(episodes)
-    names = {one.episode_id: one.outcome.name for one in episodes}
-    for twin, original in sorted(duplicates.items()):
-        problems.append(Problem(names[twin], "duplicates", f"duplicate: the same film as {names[original]}"))
-    episodes = [_emptied(one) if one.episode_id in duplicates else one for one in episodes]
-    episodes = drop_recurring(episodes)
-    if config.captions.silent_shots == "drop":
-        episodes = [drop_silent(one) for one in episodes]
+    loaded = [load_episode(outcome, episodes_dir / str(outcome.episode_id)) for outcome in unique]
+    counts = Counter({"videos": len(outcomes), "candidates": sum(len(one.frames) for one in loaded)})
+    episodes, duplicates, again = filtered(loaded, config)
+    problems += again
     episodes, more = _captioned(episodes, captioner, counts)
     stories, episodes, failed = _told(episodes, narrator, config, counts)
     _refuse_nothing(stories, episodes, config)
@@ -67,6 +62,24 @@ def assemble(
     return Assembly(episodes, parted, duplicates, problems + more + failed, counts)
 
 
+def filtered(loaded: Sequence[Episode], config: BuildConfig) -> tuple[list[Episode], dict[str, str], list[Problem]]:
+    """Decide which candidates are kept: (episodes, which is another's duplicate, what is to be told of that)."""
+    episodes = [replace(one, frames=choose(one.frames, config.filters)) for one in loaded]
+    duplicates = find_duplicates(episodes)
+    names = {one.episode_id: one.outcome.name for one in episodes}
+    problems = [
+        Problem(names[twin], "duplicates", f"duplicate: the same film as {names[original]}", "duplicate")
+        for twin, original in sorted(duplicates.items())
+    ]
+    episodes = [_emptied(one) if one.episode_id in duplicates else one for one in episodes]
+    episodes = drop_recurring(episodes, config.filters)
+    if config.captions.silent_shots == "drop":
+        episodes = [drop_silent(one) for one in episodes]
+    if config.filters.across_episodes_distance is not None:
+        episodes = drop_across(episodes, config.filters.across_episodes_distance)
+    return episodes, duplicates, problems
+
+
 def _unique(outcomes: Sequence[EpisodeOutcome]) -> tuple[list[EpisodeOutcome], list[Problem]]:
     """Take each content once, with subtitles if any copy has some, in the order of the ids."""
     problems = [problem for outcome in _ordered(outcomes) for problem in outcome.problems]
@@ -76,7 +89,9 @@ def _unique(outcomes: Sequence[EpisodeOutcome]) -> tuple[list[EpisodeOutcome], l
             continue
         first = by_id.setdefault(outcome.episode_id, outcome)
         if first is not outcome:
-            problems.append(Problem(outcome.name, "duplicates", f"duplicate: the same file as {first.name}"))
+            problems.append(
+                Problem(outcome.name, "duplicates", f"duplicate: the same file as {first.name}", "duplicate")
+            )
     return [by_id[name] for name in sorted(by_id)], problems
 
 
@@ -95,7 +110,7 @@ def _captioned(
     captioned, problems = [], []
     for episode in tqdm(episodes, desc="captions", unit="episode"):
         result = captioner.caption(episode)
-        problems += [Problem(episode.outcome.name, "captions", reason) for reason in result.failures]
+        problems += [Problem(episode.outcome.name, "captions", reason, "no caption") for reason in result.failures]
         captioned.append(result.episode)
         counts["prompt tokens"] += result.prompt_tokens
         counts["completion tokens"] += result.completion_tokens
@@ -129,7 +144,7 @@ def _told(
                 stories.append(result.story)
                 continue
             name = by_id[draft.episode_id].outcome.name
-            problems.append(Problem(name, "narratives", f"{draft.story_id}: {result.failure}"))
+            problems.append(Problem(name, "narratives", f"{draft.story_id}: {result.failure}", "story failed"))
             counts["stories failed"] += 1
             lost |= {frame.frame_id: frame.dropped("story failed") for frame in draft.frames}
     return stories, [episode.with_frames(lost) for episode in episodes], problems
@@ -143,5 +158,5 @@ def _refuse_nothing(stories: Sequence[Story], episodes: Sequence[Episode], confi
     where = ", ".join(f"{number} {reason}" for reason, number in lost.most_common())
     raise ValueError(
         f"no story of at least build.stories.min_length={config.stories.min_length} frames comes of "
-        f"{len(episodes)} episodes; of their candidates: {where or 'none'}. Lower that or the limits of build.keyframes"
+        f"{len(episodes)} episodes; of their candidates: {where or 'none'}. Lower that or the limits of build.filters"
     )

@@ -1,6 +1,6 @@
 """Videos -> dataset: the builder's entry points, for an orchestrator or for a plain call.
 
-    find_videos -> prepare_episode (one a video, any order, any number at once) -> publish_dataset
+    find_sources -> prepare_episode (one a video, any order, any number at once) -> publish_dataset
 
 A second run over the same videos with the same configuration decodes, captions and writes nothing.
 """
@@ -9,11 +9,13 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from story_model.config import BuildConfig, Settings
+from story_model.build_config import BuildConfig
+from story_model.config import Settings
 from story_model.manifest import Manifest, StepResult, run_step, write_atomically
 from story_model.section import Section
 from story_model.workspace import RunFolder
@@ -24,13 +26,13 @@ from storystream_builder.endpoint import connect
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.narratives import EndpointNarrator, NarrationNarrator, Narrator
 from storystream_builder.publish import write_frames, write_meta, write_stories
-from storystream_builder.videos import find_videos
+from storystream_builder.sources import find_sources
 
-__all__ = ["build_dataset", "find_videos", "make_captioner", "make_narrator", "prepare_episode", "publish_dataset"]
+__all__ = ["build_dataset", "find_sources", "make_captioner", "make_narrator", "prepare_episode", "publish_dataset"]
 
 log = logging.getLogger(__name__)
 
-PUBLISH_VERSION = 1
+PUBLISH_VERSION = 2
 
 
 class _PublishKey(Section):
@@ -51,12 +53,12 @@ def build_dataset(videos: Path, folder: RunFolder, *, config: BuildConfig, setti
         ValueError: there is no video, none can be used, no story comes of them, or an endpoint cannot be used.
     """
     captioner, narrator = make_captioner(folder, config, settings), make_narrator(folder, config, settings)
-    paths = find_videos(videos)
-    log.info("%d videos in %s", len(paths), videos)
+    sources = find_sources(videos, config)
+    log.info("%d videos in %s", len(sources), videos)
     pool = ThreadPoolExecutor(config.workers)
     try:
-        prepared = pool.map(lambda path: prepare_episode(path, folder, config=config), paths)
-        outcomes = list(tqdm(prepared, total=len(paths), desc="episodes", unit="episode"))
+        prepared = pool.map(lambda source: prepare_episode(source, folder, config=config), sources)
+        outcomes = list(tqdm(prepared, total=len(sources), desc="episodes", unit="episode"))
     finally:
         pool.shutdown(cancel_futures=True)
     return publish_dataset(folder, outcomes, config=config, settings=settings, captioner=captioner, narrator=narrator)
@@ -86,7 +88,7 @@ def publish_dataset(
     def work(out: Path) -> StepResult:
         assembly = assemble(outcomes, folder.episodes_dir, config=config, captioner=captioner, narrator=narrator)
         write_stories(out, assembly, config=config, captioner=captioner, narrator=narrator)
-        write_frames(out, assembly.episodes, config=config, caption_model=captioner.name)
+        write_frames(out, assembly.episodes, config=config, captioner=captioner)
         write_meta(out, assembly, config=config)
         text = card(assembly, config=config, caption_model=captioner.name, story_model=narrator.name)
         write_atomically(out / "README.md", text.encode())
@@ -147,5 +149,6 @@ def _publish_key(
 
 
 def _source_digest(outcome: EpisodeOutcome) -> str:
-    parts = (outcome.name, outcome.source_sha256, outcome.transcript, outcome.problems)
+    source = replace(outcome.source, video=Path())
+    parts = (source, outcome.source_sha256, outcome.transcript, outcome.problems)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

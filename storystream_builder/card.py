@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from story_model import schema
-from story_model.config import BuildConfig
+from story_model.build_config import BuildConfig
 from storystream_builder.assemble import Assembly
 
 _CAPTIONS = {

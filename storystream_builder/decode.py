@@ -1,4 +1,4 @@
-"""One pass over one episode, in a process of its own: cuts, candidates, keyframes.
+"""One pass over one episode, in a process of its own: cuts, candidates, scores, hashes.
 
 `python -m storystream_builder.decode VIDEO FOLDER JOB` is what `episodes.py` starts. A decoder that crashes, hangs or
 eats memory takes this process down and nothing else. Results: `episode.json` and `candidates.parquet` in FOLDER.
@@ -8,69 +8,92 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import pyarrow as pa
 
+from story_model.build_config import CandidatesConfig
 from story_model.manifest import write_atomically
-from storystream_builder.keyframes import Candidates, KeyframePicker, ScoredFrame
+from storystream_builder.candidates import Candidate, Candidates, Contrasts, as_candidates
 from storystream_builder.parquet import write_table
 from storystream_builder.pictures import Pixels, thumbnail
 from storystream_builder.records import (
     CANDIDATES,
     EPISODE,
     FRAMES,
+    TIMING,
     DecodeJob,
     DecodeKey,
     EpisodeRecord,
     ShotRecord,
+    Timing,
 )
-from storystream_builder.shots import Shot, ShotDetector, luma_change
+from storystream_builder.shots import ShotDetector, luma_change
+from storystream_builder.sound_frames import Tally, check_losses, frame_rate_of, sound_frames
 from storystream_builder.videos import OpenVideo, SourceError, open_video
 
 _ROW_GROUP_MB = 16.0
+_FADE_REACH_S = 0.25
 
 
-@dataclass
-class _Tally:
-    """Frames seen so far; times in the stream's time base from its start."""
+class RunningShot:
+    """The shot that no cut has ended yet: its candidates, how it moves, how its light comes and goes."""
 
-    frames: int = 0
-    corrupt: int = 0
-    first: int | None = None
-    """What the file calls the time of the first frame."""
-    end: int = 0
+    def __init__(self, config: CandidatesConfig, *, time_base: Fraction, pixel_aspect: Fraction) -> None:
+        """Take the stream's time base and its pixel aspect ratio (width over height of one pixel)."""
+        self.start = 0
+        self._config, self._time_base, self._pixel_aspect = config, time_base, pixel_aspect
+        self._candidates, self._contrasts = Candidates(config.per_shot), Contrasts()
+        self._changes: list[tuple[int, float]] = []
+        self._before: Pixels | None = None
 
+    def add(self, pts: int, frame: Any, small: Pixels) -> None:  # noqa: ANN401 - PyAV has no types
+        """Take the next frame and its thumbnail."""
+        self._changes.append((pts, luma_change(self._before, small)))
+        self._contrasts.add(pts, cv2.meanStdDev(small)[1].item(0))
+        self._before = small
+        self._candidates.offer(pts, frame)
 
-@dataclass
-class _RunningShot:
-    """The shot that no cut has ended yet."""
-
-    start: int = 0
-    changes: list[tuple[int, float]] = field(default_factory=list)
-
-    def close(self, number: int, cut: int, time_base: Fraction) -> Shot:
-        """End the shot at a cut; changes after it belong to the next one."""
-        inside = [change for pts, change in self.changes if self.start < pts < cut]
-        seconds = max(1e-3, float((cut - self.start) * time_base))
-        shot = Shot(number, self.start, cut, round(sum(inside) / seconds, 3))
-        self.changes = [(pts, change) for pts, change in self.changes if pts >= cut]
-        self.start = cut
-        return shot
+    def close(self, number: int, cut: int) -> tuple[ShotRecord, list[Candidate]]:
+        """End the shot at a cut; what is later belongs to the next one."""
+        start, self.start = self.start, cut
+        seconds = float((cut - start) * self._time_base)
+        stretches = max(1, int(seconds / self._config.every_s))
+        margin, reach = (round(span / self._time_base) for span in (self._config.margin_s, _FADE_REACH_S))
+        frames = self._candidates.close(cut, start=start, margin=margin, stretches=stretches)
+        candidates = as_candidates(
+            frames,
+            [self._contrasts.fade_at(pts, reach, start=start, cut=cut) for pts, _ in frames],
+            shot_number=number,
+            stretches=stretches,
+            pixel_aspect=float(self._pixel_aspect),
+            config=self._config,
+        )
+        inside = [change for pts, change in self._changes if start < pts < cut]
+        self._changes = [(pts, change) for pts, change in self._changes if pts >= cut]
+        self._contrasts.forget(cut)
+        record = ShotRecord(
+            shot_id=number,
+            start_ms=_milliseconds(start, self._time_base),
+            end_ms=_milliseconds(cut, self._time_base),
+            start_pts=start,
+            end_pts=cut,
+            motion=round(sum(inside) / max(1e-3, seconds), 3),
+            num_candidates=len(candidates),
+        )
+        return record, candidates
 
 
 def decode_episode(video_path: Path, out_dir: Path, job: DecodeJob) -> EpisodeRecord:
     """Decode a video once and write what was found; a video that cannot be used is recorded with its fault."""
-    key = job.key
+    key, started, tally = job.key, time.perf_counter(), Tally()
     record = EpisodeRecord(episode_id=key.episode_id, source_sha256=key.source_sha256)
-    frames: list[ScoredFrame] = []
-    time_base = Fraction(1, 1000)
+    candidates: list[Candidate] = []
     try:
         with (
             video_path.open("rb") as file,
@@ -78,164 +101,81 @@ def decode_episode(video_path: Path, out_dir: Path, job: DecodeJob) -> EpisodeRe
                 file, threads=job.threads, max_pixels=key.max_pixels, max_duration_s=key.max_duration_s
             ) as video,
         ):
-            time_base = Fraction(video.stream.time_base)
-            record.codec = video.codec
-            record.width, record.height = video.stream.codec_context.width, video.stream.codec_context.height
-            frames = _one_pass(video, record, key)
+            _describe(video, record)
+            for shot, found in _shots(video, record, tally, key):
+                record.shots.append(shot)
+                candidates += found
     except SourceError as error:
         record.fault, record.reason = error.fault, str(error)
-        frames, record.shots = [], []
-    table = pa.Table.from_pylist([_row(frame, key.episode_id, time_base) for frame in frames], schema=CANDIDATES)
-    write_table(out_dir / FRAMES, table, row_group_mb=_ROW_GROUP_MB)
+        candidates, record.shots = [], []
+    write_table(out_dir / FRAMES, _table(candidates, record), row_group_mb=_ROW_GROUP_MB)
     write_atomically(out_dir / EPISODE, record.model_dump_json(indent=1).encode())
+    timing = Timing(seconds=time.perf_counter() - started, decoder_seconds=tally.decoder_seconds)
+    write_atomically(out_dir / TIMING, timing.model_dump_json().encode())
     return record
 
 
-def _one_pass(video: OpenVideo, record: EpisodeRecord, key: DecodeKey) -> list[ScoredFrame]:
-    """Read all frames; fill the record's counts and shots, and return the scored candidates in time order."""
-    time_base = Fraction(video.stream.time_base)
-    frame_rate = Fraction(video.stream.average_rate or video.stream.guessed_rate or 25)
-    detector = ShotDetector(key.shots, time_base=time_base, frame_rate=frame_rate)
-    picker = KeyframePicker(key.keyframes, pixel_aspect=float(video.stream.sample_aspect_ratio or 1))
-    candidates = Candidates(key.keyframes.candidates_per_shot)
-    margin = round(key.keyframes.margin_s / time_base)
-    running, tally, scored = _RunningShot(), _Tally(), list[ScoredFrame]()
-    before: Pixels | None = None
+def _describe(video: OpenVideo, record: EpisodeRecord) -> None:
+    stream = video.stream
+    record.codec, record.time_base = video.codec, str(Fraction(stream.time_base))
+    record.width, record.height = stream.codec_context.width, stream.codec_context.height
+    record.pixel_aspect = str(Fraction(stream.sample_aspect_ratio or 1))
 
-    def close(cut: int) -> None:
-        start = running.start
-        shot = running.close(len(record.shots), cut, time_base)
-        stretches = max(1, int((cut - start) * time_base / key.keyframes.every_s))
-        offered = candidates.close(cut, start=start, margin=margin, stretches=stretches)
-        picked = picker.pick(shot.number, offered, stretches=stretches)
-        scored.extend(picked)
-        record.shots.append(_shot_record(shot, picked, time_base))
 
-    for pts, frame in _frames(video, tally, key):
+def _shots(
+    video: OpenVideo, record: EpisodeRecord, tally: Tally, key: DecodeKey
+) -> Iterator[tuple[ShotRecord, list[Candidate]]]:
+    """Read all frames and yield the shots with their scored candidates; fill the record's counts at the end."""
+    time_base = Fraction(record.time_base)
+    detector = ShotDetector(key.shots, time_base=time_base, frame_rate=frame_rate_of(video))
+    running = RunningShot(key.candidates, time_base=time_base, pixel_aspect=Fraction(record.pixel_aspect))
+    number = 0
+    for pts, frame in sound_frames(video, tally, key):
+        record.rotation = round(frame.rotation) % 360
         small = thumbnail(frame)
-        running.changes.append((pts, luma_change(before, small)))
-        before = small
-        candidates.offer(pts, frame)
+        running.add(pts, frame, small)
         for cut in detector.feed(pts, small):
-            close(cut)
+            yield running.close(number, cut)
+            number += 1
     for cut in detector.finish():
-        close(cut)
-    _check_losses(video, record, tally, key)
+        yield running.close(number, cut)
+        number += 1
+    check_losses(video, record, tally, key)
     if record.shots and (tally.end - running.start) * time_base < key.shots.min_shot_s:
-        record.shots[-1].end_ms = record.duration_ms
+        record.shots[-1].end_ms, record.shots[-1].end_pts = record.duration_ms, tally.end
     else:
-        close(tally.end)
-    return scored
+        yield running.close(number, tally.end)
 
 
-def _frames(video: OpenVideo, tally: _Tally, key: DecodeKey) -> Iterator[tuple[int, Any]]:
-    """Yield (timestamp from the start, frame) for sound frames; corrupt ones are counted and left out.
-
-    After a packet that cannot be decoded nothing is trusted until the next key frame.
-    """
-    time_base, duration = Fraction(video.stream.time_base), _frame_duration(video)
-    last, trusted = -1, True
-    for packet in _packets(video, tally):
-        try:
-            decoded = packet.decode()
-        except av.error.FFmpegError:
-            tally.corrupt += 1
-            tally.frames += 1
-            trusted = False
-            continue
-        for frame in decoded:
-            tally.frames += 1
-            trusted = (trusted or frame.key_frame) and not frame.is_corrupt
-            stamp = frame.pts if frame.pts is not None else frame.dts
-            if stamp is None:
-                stamp = (tally.first or 0) + last + duration
-            tally.first = stamp if tally.first is None else tally.first
-            pts = stamp - tally.first
-            if frame.width * frame.height > key.max_pixels:
-                raise SourceError("too large", f"a frame of {frame.width}x{frame.height}")
-            if pts * time_base > key.max_duration_s:
-                raise SourceError("too long", f"over {key.max_duration_s} s (build.decode.max_duration_s)")
-            if not trusted or pts <= last:
-                tally.corrupt += 1
-                continue
-            last, tally.end = pts, pts + duration
-            yield pts, frame
+def _table(candidates: Sequence[Candidate], record: EpisodeRecord) -> pa.Table:
+    return pa.Table.from_pylist([_row(candidate, record) for candidate in candidates], schema=CANDIDATES)
 
 
-def _packets(video: OpenVideo, tally: _Tally) -> Iterator[Any]:
-    """Yield the stream's packets; a container that breaks off ends them."""
-    packets = video.container.demux(video.stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError:
-            tally.corrupt += 1
-            return
-        yield packet
-
-
-def _frame_duration(video: OpenVideo) -> int:
-    rate = video.stream.average_rate or video.stream.guessed_rate or 25
-    return max(1, round(1 / Fraction(rate) / Fraction(video.stream.time_base)))
-
-
-def _check_losses(video: OpenVideo, record: EpisodeRecord, tally: _Tally, key: DecodeKey) -> None:
-    """Fill the counts; refuse a video of which too much is corrupt or missing, note a smaller loss.
-
-    Raises:
-        SourceError: corrupt, truncated, or without a single sound frame.
-    """
-    decoded_s = float(tally.end * Fraction(video.stream.time_base))
-    record.num_frames, record.num_corrupt = tally.frames, tally.corrupt
-    record.duration_ms = round(1000 * decoded_s)
-    corrupt = tally.corrupt / max(1, tally.frames)
-    if tally.end == 0 or corrupt > key.max_corrupt_ratio:
-        raise SourceError("corrupt", f"{tally.corrupt} of {tally.frames} frames cannot be trusted")
-    late_s = max(0.0, float((tally.first or 0) * Fraction(video.stream.time_base)))
-    claimed_s = max((video.duration_s or 0.0) - late_s, decoded_s)
-    missing = 1 - decoded_s / claimed_s
-    lost = f"{decoded_s:.1f} of {claimed_s:.1f} s could be decoded"
-    if missing > key.max_corrupt_ratio:
-        raise SourceError("truncated", lost)
-    if missing > 0.02:
-        record.note = f"truncated: {lost}; these are used"
-    elif tally.corrupt:
-        record.note = f"corrupt: {tally.corrupt} of {tally.frames} frames; the others are used"
-
-
-def _shot_record(shot: Shot, picked: list[ScoredFrame], time_base: Fraction) -> ShotRecord:
-    reasons = sorted({frame.status for frame in picked} - {"a sharper one is kept"}) or ["no sound frame"]
-    return ShotRecord(
-        shot_id=shot.number,
-        start_ms=round(1000 * shot.start * time_base),
-        end_ms=round(1000 * shot.end * time_base),
-        motion=shot.motion,
-        num_candidates=len(picked),
-        outcome="kept" if "kept" in reasons else ", ".join(reasons),
-    )
-
-
-def _row(frame: ScoredFrame, episode_id: str, time_base: Fraction) -> dict[str, object]:
-    pts_ms = round(1000 * frame.pts * time_base)
-    frame_id = f"{episode_id}-{pts_ms:09d}"
+def _row(candidate: Candidate, record: EpisodeRecord) -> dict[str, object]:
+    pts_ms = _milliseconds(candidate.pts, Fraction(record.time_base))
+    frame_id = f"{record.episode_id}-{pts_ms:09d}"
     return {
         "frame_id": frame_id,
-        "episode_id": episode_id,
-        "shot_id": frame.shot_number,
-        "pts": frame.pts,
-        "time_base": str(time_base),
+        "episode_id": record.episode_id,
+        "shot_id": candidate.shot_number,
+        "stretch": candidate.stretch,
+        "pts": candidate.pts,
+        "time_base": record.time_base,
         "pts_ms": pts_ms,
-        "status": frame.status,
-        "sharpness": frame.score.sharpness,
-        "luma": frame.score.luma,
-        "contrast": frame.score.contrast,
-        "phash": frame.phash,
-        "width": frame.width,
-        "height": frame.height,
-        "image": {"bytes": frame.image, "path": f"{frame_id}.jpg"} if frame.image else None,
+        "sharpness": candidate.score.sharpness,
+        "luma": candidate.score.luma,
+        "contrast": candidate.score.contrast,
+        "text": candidate.score.text,
+        "fade": candidate.fade,
+        "phash": candidate.phash,
+        "width": candidate.width,
+        "height": candidate.height,
+        "image": {"bytes": candidate.image, "path": f"{frame_id}.jpg"},
     }
+
+
+def _milliseconds(pts: int, time_base: Fraction) -> int:
+    return round(1000 * pts * time_base)
 
 
 def _limit_memory(gigabytes: float) -> None:

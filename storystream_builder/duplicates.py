@@ -1,6 +1,6 @@
-"""What comes twice: the same film in another encode, and openings and credits that every episode shares.
+"""What comes twice: a film in another encode, openings and credits that episodes share, pictures of other episodes.
 
-Both are told by perceptual hashes of keyframes: two encodes of a frame differ in a few of 64 bits, different frames in
+All are told by perceptual hashes of keyframes: two encodes of a frame differ in a few of 64 bits, different frames in
 about half of them.
 """
 
@@ -9,7 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from story_model.build_config import FiltersConfig
 from storystream_builder.frames import Episode, Frame
+
+RECURRING = "recurring"
+ACROSS = "in another episode"
 
 _SAME_FRAME = 10
 """Bits of 64 in which two encodes of nearly the same moment differ at most."""
@@ -17,11 +21,6 @@ _SAME_TIME_MS = 1500
 _SAME_LENGTH = 0.05
 _SHARE = 0.6
 _MIN_MATCHES = 3
-
-_RECURRING_BITS = 4
-_RECURRING_EPISODES = 3
-_EDGE = 0.15
-"""Share of an episode at its start and end in which openings and credits lie."""
 
 
 def find_duplicates(episodes: Sequence[Episode]) -> dict[str, str]:
@@ -38,28 +37,36 @@ def find_duplicates(episodes: Sequence[Episode]) -> dict[str, str]:
     return duplicates
 
 
-def drop_recurring(episodes: Sequence[Episode]) -> list[Episode]:
-    """Drop keyframes near the start or end that at least three episodes share; subtitles tell it better where given."""
+def drop_recurring(episodes: Sequence[Episode], config: FiltersConfig) -> list[Episode]:
+    """Drop keyframes near the start or end that several episodes share; subtitles tell it better where given."""
     mute = [episode for episode in episodes if not episode.has_lines]
-    edges = {episode.episode_id: _edge_frames(episode) for episode in mute}
+    edges = {episode.episode_id: _edge_frames(episode, config.recurring_edge) for episode in mute}
     hashes = {name: _hashes(frames) for name, frames in edges.items()}
-    return [
-        _without_recurring(
-            episode, edges[episode.episode_id], [h for name, h in hashes.items() if name != episode.episode_id]
-        )
-        if episode.episode_id in edges
-        else episode
-        for episode in episodes
-    ]
+    changed = []
+    for episode in episodes:
+        others = [found for name, found in hashes.items() if name != episode.episode_id]
+        shared = {}
+        for frame in edges.get(episode.episode_id, []):
+            likes = sum(bool((_distances(frame, other) <= config.recurring_distance).any()) for other in others)
+            if 1 + likes >= config.recurring_episodes:
+                shared[frame.frame_id] = frame.dropped(RECURRING)
+        changed.append(episode.with_frames(shared))
+    return changed
 
 
-def _without_recurring(episode: Episode, edge: list[Frame], others: list[NDArray[np.uint64]]) -> Episode:
-    shared = {}
-    for frame in edge:
-        seen_in = 1 + sum(bool((_distances(frame, other) <= _RECURRING_BITS).any()) for other in others)
-        if seen_in >= _RECURRING_EPISODES:
-            shared[frame.frame_id] = frame.dropped("recurring")
-    return episode.with_frames(shared)
+def drop_across(episodes: Sequence[Episode], distance: int) -> list[Episode]:
+    """Drop keyframes that an episode before (in the order given) shows as well."""
+    seen = np.zeros(0, np.uint64)
+    changed = []
+    for episode in episodes:
+        again = {
+            frame.frame_id: frame.dropped(ACROSS)
+            for frame in episode.kept
+            if (_distances(frame, seen) <= distance).any()
+        }
+        changed.append(episode.with_frames(again))
+        seen = np.concatenate([seen, _hashes(changed[-1].kept)])
+    return changed
 
 
 def _same_film(one: Episode, other: Episode) -> bool:
@@ -75,9 +82,9 @@ def _same_film(one: Episode, other: Episode) -> bool:
     return matches >= max(_MIN_MATCHES, _SHARE * min(len(one.kept), len(other.kept)))
 
 
-def _edge_frames(episode: Episode) -> list[Frame]:
+def _edge_frames(episode: Episode, edge: float) -> list[Frame]:
     length = episode.record.duration_ms
-    return [frame for frame in episode.kept if not _EDGE * length < frame.pts_ms < (1 - _EDGE) * length]
+    return [frame for frame in episode.kept if not edge * length < frame.pts_ms < (1 - edge) * length]
 
 
 def _hashes(frames: Sequence[Frame]) -> NDArray[np.uint64]:
@@ -85,4 +92,4 @@ def _hashes(frames: Sequence[Frame]) -> NDArray[np.uint64]:
 
 
 def _distances(frame: Frame, hashes: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    return np.bitwise_count(hashes ^ np.uint64(frame.phash or 0))
+    return np.bitwise_count(hashes ^ np.uint64(frame.phash))

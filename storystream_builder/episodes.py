@@ -9,21 +9,22 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from story_model.config import BuildConfig
-from story_model.manifest import StepResult, run_step
+from story_model.build_config import BuildConfig
+from story_model.manifest import Manifest, StepResult, run_step
 from story_model.workspace import RunFolder
-from storystream_builder.records import EPISODE, DecodeJob, DecodeKey, EpisodeRecord
+from storystream_builder.records import EPISODE, TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing
+from storystream_builder.sources import SOURCES, UNKNOWN, Source
 from storystream_builder.transcripts import Transcript, read_transcript
 from storystream_builder.videos import SourceError, content_id, printable, subtitles_of
 
 log = logging.getLogger(__name__)
 
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 
 
@@ -34,41 +35,58 @@ class Problem:
     file: str
     step: str
     reason: str
+    code: str
+    """The kind of it, one of few."""
 
 
 @dataclass(frozen=True)
 class EpisodeOutcome:
     """What came of one video; `episode_id` is none where it cannot be used."""
 
-    video: Path
+    source: Source
     episode_id: str | None
     source_sha256: str | None = None
     transcript: Transcript = field(default_factory=Transcript)
     problems: tuple[Problem, ...] = ()
     reused: bool = False
+    frames: int = 0
+    """Decoded by this call."""
+    seconds: float = 0.0
+    """That decoding took."""
+    decoder_seconds: float = 0.0
+    """Of these, waiting for the decoder."""
 
     @property
     def name(self) -> str:
-        """The video's file name as text."""
-        return printable(self.video.name)
+        """The video's path in its folder as text."""
+        return self.source.name
 
 
-def prepare_episode(video: Path, folder: RunFolder, *, config: BuildConfig) -> EpisodeOutcome:
-    """Decode one video into `folder.episodes_dir/<episode id>` and read its subtitles, unless that is done already."""
-    name = printable(video.name)
+def prepare_episode(source: Source, folder: RunFolder, *, config: BuildConfig) -> EpisodeOutcome:
+    """Decode one video into `folder.episodes_dir/<episode id>` and find its lines, unless that is done already."""
+    if config.require_license and source.license == UNKNOWN:
+        return _set_aside(source, "unknown licence", f"its licence is unknown; name it in {SOURCES} or build.license")
     try:
-        episode_id, digest = content_id(video)
-        record, reused = _decoded(video, folder, _decode_key(episode_id, digest, config), config)
+        episode_id, digest = content_id(source.video)
+        record, manifest = _decoded(source, folder, _decode_key(episode_id, digest, config), config)
     except SourceError as error:
-        log.warning("%s is set aside: %s", name, error)
-        return EpisodeOutcome(video, None, problems=(Problem(name, "decode", str(error)),))
+        return _set_aside(source, error.fault, str(error))
     if record.fault:
-        log.warning("%s is set aside: %s", name, record.reason)
-        problem = Problem(name, "decode", record.reason)
-        return EpisodeOutcome(video, None, digest, problems=(problem,), reused=reused)
-    problems = [Problem(name, "decode", record.note)] if record.note else []
-    transcript, more = _transcript(video)
-    return EpisodeOutcome(video, episode_id, digest, transcript, (*problems, *more), reused)
+        return replace(_set_aside(source, record.fault, record.reason), source_sha256=digest, reused=manifest.reused)
+    notes = [Problem(source.name, "decode", record.note, record.note.split(":")[0])] if record.note else []
+    transcript, more = _transcript(source)
+    outcome = EpisodeOutcome(source, episode_id, digest, transcript, (*notes, *more), manifest.reused)
+    if manifest.reused:
+        return outcome
+    spent = manifest.metrics
+    return replace(
+        outcome, frames=record.num_frames, seconds=spent["seconds"], decoder_seconds=spent["decoder_seconds"]
+    )
+
+
+def _set_aside(source: Source, code: str, reason: str) -> EpisodeOutcome:
+    log.warning("%s is set aside: %s", source.name, reason)
+    return EpisodeOutcome(source, None, problems=(Problem(source.name, "decode", reason, code),))
 
 
 def read_record(folder: RunFolder, episode_id: str) -> EpisodeRecord:
@@ -84,11 +102,11 @@ def _decode_key(episode_id: str, digest: str, config: BuildConfig) -> DecodeKey:
         max_duration_s=config.decode.max_duration_s,
         max_corrupt_ratio=config.decode.max_corrupt_ratio,
         shots=config.shots,
-        keyframes=config.keyframes,
+        candidates=config.candidates,
     )
 
 
-def _decoded(video: Path, folder: RunFolder, key: DecodeKey, config: BuildConfig) -> tuple[EpisodeRecord, bool]:
+def _decoded(source: Source, folder: RunFolder, key: DecodeKey, config: BuildConfig) -> tuple[EpisodeRecord, Manifest]:
     """Run the decoding step; of two equal files one is decoded, the other waits for it."""
     out_dir = folder.episodes_dir / key.episode_id
     job = DecodeJob(
@@ -98,18 +116,19 @@ def _decoded(video: Path, folder: RunFolder, key: DecodeKey, config: BuildConfig
     )
 
     def work(out: Path) -> StepResult:
-        _run_child(video, out, job, timeout_s=config.decode.timeout_s)
+        _run_child(source.video, out, job, timeout_s=config.decode.timeout_s)
         record = read_record(folder, key.episode_id)
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         counts = {"frames": record.num_frames, "corrupt_frames": record.num_corrupt, "shots": len(record.shots)}
-        return StepResult(counts=counts, metrics={"largest_decoder_mb": round(peak_mb, 1)})
+        timing = Timing.model_validate_json((out / TIMING).read_bytes())
+        return StepResult(counts=counts, metrics={"largest_decoder_mb": round(peak_mb, 1), **timing.model_dump()})
 
     folder.episodes_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.episodes_dir / f".{key.episode_id}.turn.lock"):
         manifest = run_step(
             out_dir, work, step=f"decode {key.episode_id}", version=DECODE_VERSION, config=key, inputs={}
         )
-    return read_record(folder, key.episode_id), manifest.reused
+    return read_record(folder, key.episode_id), manifest
 
 
 def _num_cores() -> int:
@@ -144,8 +163,8 @@ def _run_child(video: Path, out_dir: Path, job: DecodeJob, *, timeout_s: float) 
             raise SourceError("crashed", f"the decoder ended with {how}: {' '.join(last) or 'no message'}")
 
 
-def _transcript(video: Path) -> tuple[Transcript, list[Problem]]:
-    path = subtitles_of(video)
+def _transcript(source: Source) -> tuple[Transcript, list[Problem]]:
+    path = subtitles_of(source.video)
     if path is None:
         return Transcript(), []
     name = printable(path.name)
@@ -153,5 +172,5 @@ def _transcript(video: Path) -> tuple[Transcript, list[Problem]]:
         transcript = read_transcript(path)
     except ValueError as error:
         log.warning("%s: %s; the episode goes on without lines", name, error)
-        return Transcript(), [Problem(name, "transcript", f"{error}; the episode goes on without lines")]
-    return transcript, [Problem(name, "transcript", note) for note in transcript.notes]
+        return Transcript(), [Problem(name, "transcript", f"{error}; the episode goes on without lines", "unreadable")]
+    return transcript, [Problem(name, "transcript", note, "guessed") for note in transcript.notes]

@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storystream_builder.episodes import EpisodeOutcome
-from storystream_builder.keyframes import KEPT
 from storystream_builder.records import EPISODE, FRAMES, EpisodeRecord, ShotRecord
+
+KEPT = "kept"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A scored candidate with its shot; only kept ones have a picture, a hash and, later, a caption."""
+    """A scored candidate with its shot; kept until a reason is found not to."""
 
     frame_id: str
     episode_id: str
@@ -22,16 +25,23 @@ class Frame:
     pts: int
     time_base: str
     pts_ms: int
-    status: str
-    """`kept`, or why not."""
+    stretch: int
+    """Which part of its shot it lies in."""
     sharpness: float
     luma: float
     contrast: float
-    phash: int | None
-    width: int | None
-    height: int | None
+    fade: float
+    text: float
+    phash: int
+    width: int
+    height: int
+    status: str = KEPT
+    """`kept`, or why not."""
+    appeal: float | None = None
     caption: str | None = None
     caption_status: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -71,11 +81,12 @@ class Episode:
         """Replace frames by their new state, by id."""
         return replace(self, frames=tuple(changed.get(frame.frame_id, frame) for frame in self.frames))
 
-    def images(self) -> dict[str, bytes]:
-        """Read the pictures of all frames that have one, by frame id."""
+    def images(self, *, dropped: bool = False) -> dict[str, bytes]:
+        """Read the pictures of the frames that are still on their way, or of all candidates, by frame id."""
         table = pq.read_table(self.folder / FRAMES, columns=["frame_id", "image"], page_checksum_verification=True)
-        rows = table.filter(table["image"].is_valid()).to_pylist()
-        return {row["frame_id"]: row["image"]["bytes"] for row in rows}
+        if not dropped:
+            table = table.filter(pc.is_in(table["frame_id"], pa.array([frame.frame_id for frame in self.kept])))
+        return {row["frame_id"]: row["image"]["bytes"] for row in table.to_pylist()}
 
 
 def load_episode(outcome: EpisodeOutcome, folder: Path) -> Episode:

@@ -12,7 +12,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from story_model.config import ParquetConfig
+from story_model.build_config import ParquetConfig
 from story_model.manifest import publish
 
 _REPEATING = frozenset(

@@ -13,6 +13,8 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 from PIL import Image
 
+from storystream_builder.text_coverage import text_coverage
+
 Pixels = NDArray[np.uint8]
 
 _THUMBNAIL_WIDTH = 128
@@ -33,6 +35,8 @@ class Score:
     """Mean, 0-255."""
     contrast: float
     """Standard deviation of the luma."""
+    text: float
+    """Share of the picture that lines of text cover."""
 
 
 def thumbnail(frame: Any) -> Pixels:  # noqa: ANN401 - PyAV has no types
@@ -56,7 +60,7 @@ def score(frame: Any) -> Score:  # noqa: ANN401 - PyAV has no types
         luma = np.asarray(cv2.LUT(luma, _TO_FULL_RANGE), np.uint8)
     mean, deviation = cv2.meanStdDev(luma)
     sharpness = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_32F))[1].item() ** 2
-    return Score(sharpness=sharpness, luma=mean.item(), contrast=deviation.item())
+    return Score(sharpness=sharpness, luma=mean.item(), contrast=deviation.item(), text=text_coverage(luma))
 
 
 def upright(frame: Any, *, pixel_aspect: float, max_side: int) -> Image.Image:  # noqa: ANN401 - PyAV has no types

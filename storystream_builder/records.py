@@ -4,13 +4,19 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from story_model import schema
-from story_model.config import KeyframesConfig, ShotsConfig
+from story_model.build_config import CandidatesConfig, ShotsConfig
 from story_model.section import Section
 from storystream_builder.videos import Fault
 
 EPISODE = "episode.json"
 FRAMES = "candidates.parquet"
-_ADDED_LATER = {"subset", "image_sha256", "caption", "caption_status", "caption_model"}
+TIMING = ".timing.json"
+_ADDED_LATER = frozenset(
+    (
+        *("subset", "status", "image_sha256", "appeal", "license", "attribution"),
+        *("caption", "caption_status", "caption_model", "prompt_sha256", "prompt_tokens", "completion_tokens"),
+    )
+)
 
 CANDIDATES = pa.schema([column for column in schema.FRAMES if column.name not in _ADDED_LATER])
 """The frames table before anything was said about the frames."""
@@ -25,7 +31,7 @@ class DecodeKey(Section):
     max_duration_s: float
     max_corrupt_ratio: float
     shots: ShotsConfig
-    keyframes: KeyframesConfig
+    candidates: CandidatesConfig
 
 
 class DecodeJob(Section):
@@ -37,15 +43,24 @@ class DecodeJob(Section):
 
 
 class ShotRecord(BaseModel):
-    """One shot, in milliseconds from the start of the video."""
+    """One shot; times from the start of the video."""
 
     shot_id: int
     start_ms: int
     end_ms: int
+    start_pts: int
+    """In the stream's time base, like `end_pts`."""
+    end_pts: int
     motion: float
     num_candidates: int
-    outcome: str
-    """`kept`, or why the shot has no keyframe."""
+
+
+class Timing(BaseModel):
+    """What a pass over a video took, in wall seconds."""
+
+    seconds: float
+    decoder_seconds: float
+    """Of these, waiting for the decoder."""
 
 
 class EpisodeRecord(BaseModel):
@@ -60,6 +75,12 @@ class EpisodeRecord(BaseModel):
     codec: str = ""
     width: int = 0
     height: int = 0
+    rotation: int = 0
+    """Degrees by which the file asks its pictures to be turned counter-clockwise; they are."""
+    pixel_aspect: str = "1"
+    """Width over height of one pixel as a fraction; stored pictures have square ones."""
+    time_base: str = "1/1000"
+    """Seconds of one unit of `pts`, as a fraction."""
     duration_ms: int = 0
     num_frames: int = 0
     num_corrupt: int = 0

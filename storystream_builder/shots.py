@@ -4,7 +4,6 @@ Times are integers (presentation timestamps in the stream's time base), so varia
 detector listens for fades through black, which those for hard cuts do not hear.
 """
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -19,7 +18,7 @@ from scenedetect.detectors import (
     ThresholdDetector,
 )
 
-from story_model.config import ShotsConfig
+from story_model.build_config import ShotsConfig
 from storystream_builder.pictures import Pixels
 
 _DETECTORS = {
@@ -28,17 +27,6 @@ _DETECTORS = {
     "hash": (HashDetector, "threshold"),
     "histogram": (HistogramDetector, "threshold"),
 }
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A stretch of film without a cut; times in the stream's time base, from the start of the video."""
-
-    number: int
-    start: int
-    end: int
-    motion: float
-    """Mean change of the luma from frame to frame (0-255), times frames a second."""
 
 
 class ShotDetector:

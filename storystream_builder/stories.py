@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from story_model.config import StoriesConfig
+from story_model.build_config import StoriesConfig
 from storystream_builder.frames import Frame
 
 TRAIN = "train"

@@ -8,13 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from story_model.config import BuildConfig, CartoonConfig, Settings
+from story_model.build_config import BuildConfig, CartoonConfig
+from story_model.config import Settings
 from story_model.manifest import Manifest, StepResult, run_step
 from story_model.workspace import RunFolder
 from storystream_builder import build
 from storystream_builder.build import EpisodeOutcome
 from storystream_builder.cartoon import film
-from storystream_builder.videos import printable
+from storystream_builder.sources import Source
 from tasks.artifacts import show_numbers
 from tasks.measure import step
 
@@ -39,10 +40,10 @@ def given_videos(folder: RunFolder, videos: Path) -> Path:
 
 
 @task(name="keyframes", task_run_name="keyframes {name}", cache_policy=NO_CACHE)
-def prepare_episode(name: str, video: Path, folder: RunFolder, config: BuildConfig) -> EpisodeOutcome:
+def prepare_episode(name: str, source: Source, folder: RunFolder, config: BuildConfig) -> EpisodeOutcome:
     """Decode one episode into shots and keyframes; `name` is for display."""
     with step("keyframes"):
-        return build.prepare_episode(video, folder, config=config)
+        return build.prepare_episode(source, folder, config=config)
 
 
 def prepare_episodes(videos: Path, folder: RunFolder, config: BuildConfig) -> list[EpisodeOutcome]:
@@ -56,8 +57,8 @@ def prepare_episodes(videos: Path, folder: RunFolder, config: BuildConfig) -> li
     with ThreadPoolTaskRunner(max_workers=config.workers) as runner:
         given = {"folder": folder, "config": config}
         futures = [
-            runner.submit(prepare_episode, {"name": printable(video.name), "video": video, **given})
-            for video in build.find_videos(videos)
+            runner.submit(prepare_episode, {"name": source.name, "source": source, **given})
+            for source in build.find_sources(videos, config)
         ]
         wait(futures)
         return [future.result() for future in futures]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from story_model.config import CartoonConfig
+from story_model.build_config import CartoonConfig
 from storystream_builder.cartoon.film import draw_series
 
 

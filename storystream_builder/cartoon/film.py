@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 from tqdm import tqdm
 
-from story_model.config import CartoonConfig
+from story_model.build_config import CartoonConfig
 from storystream_builder.cartoon.cards import draw_credits, draw_title
 from storystream_builder.cartoon.drawing import Jitter, draw_frame
 from storystream_builder.cartoon.script import Script, Segment, write_script

@@ -22,7 +22,7 @@ TINY = (
     "cartoon.shots_per_episode=14",
     "cartoon.width=64",
     "cartoon.height=64",
-    "build.keyframes.min_sharpness=1",
+    "build.filters.min_sharpness=1",
     "build.stories.min_length=4",
     "build.workers=1",
 )

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from story_model import schema
-from story_model.config import ParquetConfig
+from story_model.build_config import ParquetConfig
 from story_model.dataset import chunks, read_split, read_stories
 from storystream_builder.parquet import TableWriter
 

@@ -1,16 +1,24 @@
 """Decoding in this process, a dataset built once from good and bad videos, and real clips where there are some."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from drawn_videos import draw_sound, draw_video, scenes, write_srt
 
-from story_model.config import BuildConfig, Settings
+from story_model.build_config import BuildConfig, FiltersConfig
+from story_model.config import Settings
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
 from storystream_builder.decode import decode_episode
+from storystream_builder.episodes import EpisodeOutcome
+from storystream_builder.frames import Episode, load_episode
+from storystream_builder.keyframes import choose
 from storystream_builder.records import DecodeJob, DecodeKey
+from storystream_builder.rows import shot_rows
+from storystream_builder.sources import Source
+from storystream_builder.videos import printable
 
 SMALL_STORIES = {"length": 4, "min_length": 2, "chunk_length": 2}
 
@@ -28,9 +36,25 @@ def decode_key(**changes) -> DecodeKey:
         "max_duration_s": config.decode.max_duration_s,
         "max_corrupt_ratio": config.decode.max_corrupt_ratio,
         "shots": config.shots,
-        "keyframes": config.keyframes,
+        "candidates": config.candidates,
     }
     return DecodeKey.model_validate(known | changes)
+
+
+def source_of(video: Path) -> Source:
+    return Source(video, printable(video.name))
+
+
+def chosen(outcome: EpisodeOutcome, folder: Path, **filters) -> Episode:
+    """Load a decoded episode with its keyframes chosen."""
+    episode = load_episode(outcome, folder)
+    return replace(episode, frames=choose(episode.frames, FiltersConfig(**filters)))
+
+
+def kept_of(folder: Path, **filters):
+    """Choose keyframes of a decoded episode: (frames, outcomes of the shots)."""
+    episode = chosen(EpisodeOutcome(source_of(Path("x")), "e0"), folder, **filters)
+    return episode.frames, [row["outcome"] for row in shot_rows(episode)]
 
 
 @pytest.fixture

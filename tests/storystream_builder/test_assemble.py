@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import small_config
+from conftest import small_config, source_of
 from test_endpoint import Wire, endpoint_on
 from test_narratives import reply
 
@@ -20,7 +20,9 @@ def assembled(built: RunFolder, mixed_videos: Path):
 
     def run(captioner=None, narrator=None, **sections) -> Assembly:
         config = small_config(**sections)
-        outcomes = [prepare_episode(mixed_videos / name, built, config=config) for name in ("one.mp4", "two.mp4")]
+        outcomes = [
+            prepare_episode(source_of(mixed_videos / name), built, config=config) for name in ("one.mp4", "two.mp4")
+        ]
         return assemble(
             outcomes,
             built.episodes_dir,

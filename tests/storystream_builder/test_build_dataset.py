@@ -12,7 +12,7 @@ from story_model.config import Settings
 from story_model.dataset import chunks, read_stories
 from story_model.manifest import read_manifest
 from story_model.workspace import RunFolder
-from storystream_builder.build import build_dataset, prepare_episode, publish_dataset
+from storystream_builder.build import build_dataset, find_sources, prepare_episode, publish_dataset
 
 
 def table(folder: RunFolder, name: str) -> list[dict]:
@@ -26,7 +26,7 @@ def table(folder: RunFolder, name: str) -> list[dict]:
         ("empty.mp4", "decode", "empty"),
         ("page.mp4", "decode", "unreadable"),
         ("sound.mp4", "decode", "no video stream"),
-        ("mute.srt", "transcript", "the subtitle file's encoding is unknown"),
+        ("mute.srt", "transcript", "the text's encoding is unknown"),
     ],
 )
 def test_a_bad_file_is_a_row_with_its_reason(built, file, step, reason):
@@ -170,5 +170,5 @@ def test_an_unconfigured_endpoint_is_noticed_before_anything_is_decoded(tmp_path
 
 def test_outcomes_in_any_order_publish_the_same(built, mixed_videos, settings):
     config = small_config(license="CC BY 3.0", attribution="us")
-    outcomes = [prepare_episode(path, built, config=config) for path in sorted(mixed_videos.glob("*.mp4"))]
+    outcomes = [prepare_episode(source, built, config=config) for source in find_sources(mixed_videos, config)]
     assert publish_dataset(built, outcomes[::-1], config=config, settings=settings).reused

@@ -15,7 +15,7 @@ from storystream_builder.captions import EndpointCaptioner, NarrationCaptioner, 
 from storystream_builder.decode import decode_episode
 from storystream_builder.endpoint import Endpoint
 from storystream_builder.episodes import EpisodeOutcome
-from storystream_builder.frames import Episode, load_episode
+from storystream_builder.frames import Episode
 from storystream_builder.looks import describe, dominant_colours
 from storystream_builder.pictures import jpeg
 from storystream_builder.transcripts import Line, Transcript
@@ -24,14 +24,14 @@ from storystream_builder.transcripts import Line, Transcript
 @pytest.fixture(scope="module")
 def silent(tmp_path_factory) -> Episode:
     """Three shots of a second each, without subtitles."""
-    from conftest import decode_key
+    from conftest import chosen, decode_key, source_of
 
     from storystream_builder.records import DecodeJob
 
     folder = tmp_path_factory.mktemp("episode")
     video = draw_video(folder / "x.mp4", scenes(1, 2, 3))
     decode_episode(video, folder, DecodeJob(key=decode_key(), threads=1, max_memory_gb=4))
-    return load_episode(EpisodeOutcome(video, "e0", "0"), folder)
+    return chosen(EpisodeOutcome(source_of(video), "e0", "0"), folder)
 
 
 @pytest.fixture

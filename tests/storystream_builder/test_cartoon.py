@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from story_model.config import CartoonConfig
+from story_model.build_config import CartoonConfig
 from storystream_builder.cartoon.drawing import draw_frame
 from storystream_builder.cartoon.film import draw_series
 from storystream_builder.cartoon.script import Script, write_script

@@ -3,10 +3,12 @@ from pathlib import Path
 
 from test_stories import frame
 
+from story_model.build_config import FiltersConfig
 from storystream_builder.duplicates import drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
-from storystream_builder.frames import Episode, load_episode
+from storystream_builder.frames import Episode
 from storystream_builder.records import EpisodeRecord
+from storystream_builder.sources import Source
 from storystream_builder.transcripts import Line, Transcript
 
 FAR_APART = [(0x9E3779B97F4A7C15 * (number + 1)) % 2**64 for number in range(400)]
@@ -16,7 +18,7 @@ def episode(name: str, hashes: list[int], *, width: int = 100, length_ms: int | 
     frames = tuple(replace(frame(number, name), phash=value) for number, value in enumerate(hashes))
     record = EpisodeRecord(episode_id=name, source_sha256=name, width=width, height=100)
     record.duration_ms = length_ms or 1000 * len(hashes)
-    return Episode(EpisodeOutcome(Path(f"{name}.mp4"), name, name), record, Path(), frames)
+    return Episode(EpisodeOutcome(Source(Path(f"{name}.mp4"), f"{name}.mp4"), name, name), record, Path(), frames)
 
 
 def test_the_same_film_in_another_encode_is_a_duplicate_of_the_better_picture():
@@ -44,13 +46,16 @@ def test_two_films_that_share_a_title_card_are_no_duplicates():
 def test_an_opening_that_three_episodes_share_is_dropped():
     title = FAR_APART[399]
     films = [episode(f"e{n}", [title, *FAR_APART[20 * n : 20 * n + 19]]) for n in range(3)]
-    dropped = [[one.pts_ms for one in film.frames if one.status == "recurring"] for film in drop_recurring(films)]
+    dropped = [
+        [one.pts_ms for one in film.frames if one.status == "recurring"]
+        for film in drop_recurring(films, FiltersConfig())
+    ]
     assert dropped == [[0], [0], [0]]
 
 
 def test_what_two_episodes_share_stays():
     films = [episode(f"e{n}", [FAR_APART[399], *FAR_APART[20 * n : 20 * n + 19]]) for n in range(2)]
-    assert drop_recurring(films) == films
+    assert drop_recurring(films, FiltersConfig()) == films
 
 
 def test_what_recurs_in_the_middle_stays():
@@ -58,23 +63,23 @@ def test_what_recurs_in_the_middle_stays():
     for n in range(3):
         own = FAR_APART[20 * n : 20 * n + 20]
         films.append(episode(f"e{n}", [*own[:10], FAR_APART[399], *own[10:]]))
-    assert drop_recurring(films) == films
+    assert drop_recurring(films, FiltersConfig()) == films
 
 
 def test_where_subtitles_tell_it_better_nothing_recurs():
     films = [episode(f"e{n}", [FAR_APART[399], *FAR_APART[20 * n : 20 * n + 19]]) for n in range(3)]
     told = [replace(f, outcome=replace(f.outcome, transcript=Transcript((Line(0, 1, "x"),)))) for f in films]
-    assert drop_recurring(told) == told
+    assert drop_recurring(told, FiltersConfig()) == told
 
 
 def test_two_encodes_of_a_real_film_are_one(clips, tmp_path):
-    from conftest import small_config
+    from conftest import chosen, small_config, source_of
 
     from story_model.workspace import RunFolder
 
     folder = RunFolder(tmp_path / "run")
     films = []
     for name in ("bbb_480p_30s.mp4", "bbb_moviepy_30s.webm"):
-        outcome = prepare_episode(clips / name, folder, config=small_config())
-        films.append(load_episode(outcome, folder.episodes_dir / str(outcome.episode_id)))
+        outcome = prepare_episode(source_of(clips / name), folder, config=small_config())
+        films.append(chosen(outcome, folder.episodes_dir / str(outcome.episode_id)))
     assert find_duplicates(films) == {films[0].episode_id: films[1].episode_id}

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from story_model import schema
-from story_model.config import ParquetConfig
+from story_model.build_config import ParquetConfig
 from storystream_builder.parquet import TableWriter, iterate_rows, write_table
 
 MANY = "\x00".join(str(number) for number in range(2000)).encode()

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 from drawn_videos import Scene, draw_video, scenes
 
-from story_model.config import ShotsConfig
+from story_model.build_config import ShotsConfig
 
 
 def starts(record) -> list[int]:

@@ -1,6 +1,6 @@
 import pytest
 
-from story_model.config import StoriesConfig
+from story_model.build_config import StoriesConfig
 from storystream_builder.frames import Frame
 from storystream_builder.records import ShotRecord
 from storystream_builder.stories import TRAIN, VALIDATION, group, split
@@ -10,11 +10,18 @@ CONFIG = StoriesConfig(length=4, min_length=2, chunk_length=2)
 
 def frame(number: int, episode: str = "ea") -> Frame:
     shot = ShotRecord(
-        shot_id=number, start_ms=1000 * number, end_ms=1000 * number + 1000, motion=0, num_candidates=1, outcome="kept"
+        shot_id=number,
+        start_ms=1000 * number,
+        end_ms=1000 * number + 1000,
+        start_pts=number,
+        end_pts=number + 1,
+        motion=0,
+        num_candidates=1,
     )
     name = f"{episode}-{number:03d}"
-    marks = {"sharpness": 1.0, "luma": 1.0, "contrast": 1.0, "phash": number, "width": 1, "height": 1}
-    return Frame(name, episode, shot, number, "1/1", 1000 * number, "kept", **marks, caption=f"caption {number}")
+    marks = {"stretch": 0, "sharpness": 1.0, "luma": 1.0, "contrast": 1.0, "fade": 0.0, "text": 0.0, "phash": number}
+    marks |= {"width": 1, "height": 1}
+    return Frame(name, episode, shot, number, "1/1", 1000 * number, **marks, caption=f"caption {number}")
 
 
 def stories_of(*sizes: int):
