@@ -85,7 +85,8 @@ class Episode:
         """Read the pictures of the frames that are still on their way, or of all candidates, by frame id."""
         table = pq.read_table(self.folder / FRAMES, columns=["frame_id", "image"], page_checksum_verification=True)
         if not dropped:
-            table = table.filter(pc.is_in(table["frame_id"], pa.array([frame.frame_id for frame in self.kept])))
+            kept = pa.array([frame.frame_id for frame in self.kept], pa.string())
+            table = table.filter(pc.is_in(table["frame_id"], kept))
         return {row["frame_id"]: row["image"]["bytes"] for row in table.to_pylist()}
 
 

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from conftest import kept_of
+from conftest import chosen, kept_of, source_of
 from drawn_videos import Scene, draw_video, scenes
 from test_stories import frame
 
 from story_model.build_config import FiltersConfig
+from storystream_builder.episodes import EpisodeOutcome
 from storystream_builder.keyframes import choose, unfit
 
 FIT = replace(frame(0), sharpness=100.0, luma=100.0, contrast=50.0)
@@ -63,3 +64,9 @@ def test_other_limits_need_no_decoding(tmp_path, decode):
 def test_each_stretch_of_a_shot_keeps_one():
     frames = [replace(FIT, stretch=index // 2, frame_id=str(index), phash=37**index, pts=index) for index in range(6)]
     assert sum(one.is_kept for one in choose(frames, FiltersConfig())) == 3
+
+
+def test_an_episode_of_which_nothing_is_kept_has_no_pictures(tmp_path, decode):
+    decode(draw_video(tmp_path / "x.mp4", scenes(1)))
+    outcome = EpisodeOutcome(source_of(tmp_path / "x.mp4"), "e0")
+    assert chosen(outcome, tmp_path / "episode", min_luma=255.0).images() == {}
