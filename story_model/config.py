@@ -332,6 +332,12 @@ class Settings(BaseSettings):
     """Folder of published weights, laid out as SEED-Story's README says (see `train.pretrained`)."""
     pictures: Path = PROJECT_DIR / "pictures"
     """Folder of pictures besides the stories', a folder a source (see `train.stage1.sources`)."""
+    store: str | None = None
+    """Where finished steps and paid answers are kept besides the workspace, so that another machine goes on with them:
+    an fsspec URL such as s3://bucket/prefix (its keys come from the environment, see `store.py`) or file:///mnt/x."""
+    cluster: str | None = None
+    """Dask scheduler (tcp://host:8786) or Ray head (ray://host:10001) for `build.runner` dask and ray; none: a cluster
+    on this machine for as long as the run lasts."""
     device: Device = "auto"
     """What networks compute on; `auto`: a GPU where there is one."""
     tracking_uri: str = f"sqlite:///{PROJECT_DIR / 'mlflow.db'}"

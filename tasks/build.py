@@ -1,12 +1,12 @@
 """The tasks of build-dataset: draw the series, one task an episode, publish."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from story_model.build_config import BuildConfig, CartoonConfig
 from story_model.config import Settings
@@ -18,6 +18,8 @@ from storystream_builder.cartoon import film
 from storystream_builder.sources import Source
 from tasks.artifacts import show_numbers
 from tasks.measure import step
+from tasks.run import tell_what_we_do
+from tasks.runners import Runner, runner_of
 
 
 @task(name="draw series", cache_policy=NO_CACHE)
@@ -42,19 +44,24 @@ def given_videos(folder: RunFolder, videos: Path) -> Path:
 @task(name="keyframes", task_run_name="keyframes {name}", cache_policy=NO_CACHE)
 def prepare_episode(name: str, source: Source, folder: RunFolder, config: BuildConfig) -> EpisodeOutcome:
     """Decode one episode into shots and keyframes; `name` is for display."""
+    tell_what_we_do()  # the worker may be another process
     with step("keyframes"):
         return build.prepare_episode(source, folder, config=config)
 
 
-def prepare_episodes(videos: Path, folder: RunFolder, config: BuildConfig) -> list[EpisodeOutcome]:
+def prepare_episodes(
+    videos: Path, folder: RunFolder, config: BuildConfig, *, on: Runner = "threads"
+) -> list[EpisodeOutcome]:
     """Decode all episodes, `config.workers` at once, and hand out what became of each in their order.
 
     Raises:
-        ValueError: there is no video, or an endpoint that is asked for later cannot be used.
+        ValueError: there is no video, the runner or an endpoint that is asked for later cannot be used.
     """
     build.make_captioner(folder, config, Settings())
     build.make_narrator(folder, config, Settings())
-    with ThreadPoolTaskRunner(max_workers=config.workers) as runner:
+    # Steps in other processes cannot book their time here: there, the whole stretch counts.
+    booked = nullcontext() if on == "threads" else step("keyframes")
+    with booked, runner_of(on, config.workers, cluster=Settings().cluster) as runner:
         given = {"folder": folder, "config": config}
         futures = [
             runner.submit(prepare_episode, {"name": source.name, "source": source, **given})

@@ -20,6 +20,7 @@ MAY_USE_THE_ENVIRONMENT = {
     "story_model/config.py",  # Settings
     "story_model/tracking.py",  # switches telemetry off
     "training/steps.py",  # asks whether torchrun started the process
+    "tasks/runners.py",  # switches telemetry off
     "tasks/process.py",  # hands the environment down to a child, unread
 }
 DANGEROUS = {
