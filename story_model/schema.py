@@ -141,14 +141,13 @@ STORIES = pa.schema(
 ERRORS = pa.schema([(name, pa.string()) for name in ("file", "step", "reason", "code")])
 """What could not be used, and why; `code` is the kind of it. `file` is percent-encoded where its name is not UTF-8."""
 
-_SINCE_2 = frozenset(
-    (
-        *("series", "url", "frame_ids", "stretch", "fade", "text", "appeal", "prompt_tokens", "completion_tokens"),
-        *("title", "rotation", "pixel_aspect", "transcript", "language", "cast"),
-        *("start_pts", "end_pts", "code"),
-    )
+_SINCE_2 = (
+    (STORIES_INLINE, "series url frame_ids"),
+    (FRAMES, "stretch fade text appeal prompt_sha256 prompt_tokens completion_tokens license attribution"),
+    (EPISODES, "series title url rotation pixel_aspect transcript language cast"),
+    (SHOTS, "start_pts end_pts time_base"),
+    (ERRORS, "code"),
 )
-_FRAMES_SINCE_2 = frozenset({"prompt_sha256", "license", "attribution"})
 
 
 def as_written(table: pa.Schema, version: int) -> pa.Schema:
@@ -159,10 +158,8 @@ def as_written(table: pa.Schema, version: int) -> pa.Schema:
     """
     if not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"schema version {version} is not known here; this code reads 1 to {SCHEMA_VERSION}")
-    if version == SCHEMA_VERSION:
-        return table
-    later = _SINCE_2 | (_FRAMES_SINCE_2 if table is FRAMES else set()) | ({"time_base"} if table is SHOTS else set())
-    return pa.schema([column for column in table if column.name not in later])
+    later = [names.split() for changed, names in _SINCE_2 if changed is table and version < SCHEMA_VERSION]
+    return pa.schema([column for column in table if column.name not in sum(later, [])])
 
 
 def with_metadata(schema: pa.Schema, **own: str) -> pa.Schema:

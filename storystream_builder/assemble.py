@@ -56,7 +56,13 @@ def assemble(
     _refuse_nothing(stories, episodes, config)
     for reason, number in count_statuses([frame for one in episodes for frame in one.frames]).items():
         counts[f"frames {reason.split(':')[0]}"] += number
-    parted = split(stories, subset=config.subset, fraction=config.stories.validation_fraction)
+    series = {one.episode_id: one.outcome.source.series for one in episodes}
+    parted = split(
+        stories,
+        subset=config.subset,
+        fraction=config.stories.validation_fraction,
+        series=series if config.stories.split_by == "series" else None,
+    )
     for warning in parted.warnings:
         log.warning("%s", warning)
     return Assembly(episodes, parted, duplicates, problems + more + failed, counts)

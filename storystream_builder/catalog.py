@@ -14,6 +14,8 @@ _TABLES = {
     "stories": "data/*/*.parquet",
     "frames": "frames/*.parquet",
     "episodes": "meta/episodes.parquet",
+    "shots": "meta/shots.parquet",
+    "texts": "meta/stories.parquet",
     "errors": "meta/errors.parquet",
 }
 
@@ -95,18 +97,6 @@ class Catalog:
         )
         problems = self.query("SELECT file, step, reason FROM read_parquet($errors) ORDER BY ALL")
         return Statistics([SubsetStatistics(*row) for row in subsets], dict(statuses), dict(captions), problems)
-
-    def leaks(self) -> list[str]:
-        """Tell which episodes are in more than one split (unless there is one only), and which stories come twice."""
-        shared = self.query(
-            "SELECT episode_id FROM read_parquet($stories) GROUP BY 1 HAVING count(DISTINCT split) > 1 "
-            "AND (SELECT count(DISTINCT episode_id) FROM read_parquet($stories)) > 1 ORDER BY 1"
-        )
-        repeated = self.query("SELECT story_id FROM read_parquet($stories) GROUP BY 1 HAVING count(*) > 1 ORDER BY 1")
-        return [
-            *(f"episode {name} is in more than one split" for (name,) in shared),
-            *(f"story {name} comes twice" for (name,) in repeated),
-        ]
 
     def shared_pictures(self) -> int:
         """Count pictures that are, to the byte, in more than one split: shared title cards, for one."""

@@ -4,7 +4,7 @@ A story never crosses an episode, and no episode is on both sides of the split, 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from story_model.build_config import StoriesConfig
@@ -50,23 +50,32 @@ def group(frames: Sequence[Frame], *, subset: str, config: StoriesConfig) -> tup
     return stories, []
 
 
-def split(stories: Sequence[Story], *, subset: str, fraction: float) -> Split:
+def split(stories: Sequence[Story], *, subset: str, fraction: float, series: Mapping[str, str] | None = None) -> Split:
     """Hold out a share of the episodes, chosen by a hash of their content; at least one where there are two.
 
-    With one episode its last story is held out; with one story, its second half.
+    `series` (by episode id) holds out whole series instead. With one episode its last story is held out; with one
+    story, its second half.
 
     Raises:
-        ValueError: there is no story, or a single one too short to be cut in two.
+        ValueError: there is no story, a single one too short to be cut in two, or a single series.
     """
-    episodes = sorted({story.episode_id for story in stories}, key=_rank)
-    if not episodes:
+    groups = {story.episode_id: story.episode_id if series is None else series[story.episode_id] for story in stories}
+    ranked = sorted(set(groups.values()), key=_rank)
+    if not ranked:
         raise ValueError("no episode yields a story; lower build.stories.min_length or bring longer videos")
     if fraction == 0:
         return Split(_assigned(stories, held_out=set()), ("nothing is held out: validation_fraction is 0",))
-    if len(episodes) == 1:
+    if series is not None and len(ranked) == 1:
+        raise ValueError(
+            f"all videos are of one series ({ranked[0]!r}); name theirs in sources.yaml, or set "
+            "build.stories.split_by=episode"
+        )
+    if len(ranked) == 1:
         return _split_one_episode(list(stories), subset)
-    held_out = set(episodes[: min(len(episodes) - 1, max(1, round(fraction * len(episodes))))])
-    return Split(_assigned(stories, held_out={story.story_id for story in stories if story.episode_id in held_out}))
+    held_out = set(ranked[: min(len(ranked) - 1, max(1, round(fraction * len(ranked))))])
+    return Split(
+        _assigned(stories, held_out={story.story_id for story in stories if groups[story.episode_id] in held_out})
+    )
 
 
 def _split_one_episode(stories: list[Story], subset: str) -> Split:
@@ -93,8 +102,8 @@ def _assigned(stories: Sequence[Story], *, held_out: set[str]) -> tuple[Story, .
     return tuple(sorted(named, key=lambda story: (story.split, story.story_id)))
 
 
-def _rank(episode_id: str) -> str:
-    return hashlib.sha256(f"split {episode_id}".encode()).hexdigest()
+def _rank(name: str) -> str:
+    return hashlib.sha256(f"split {name}".encode()).hexdigest()
 
 
 def _story_id(subset: str, episode_id: str, number: int) -> str:

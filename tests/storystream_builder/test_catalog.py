@@ -2,13 +2,9 @@ import shutil
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from story_model import schema
 from storystream_builder.catalog import Catalog
-from storystream_builder.parquet import write_table
 
 
 def test_statistics_count_what_is_there(built):
@@ -47,15 +43,3 @@ def test_a_folder_with_a_quote_in_its_name_is_read(built, tmp_path):
     with Catalog(odd) as catalog:
         assert catalog.query("SELECT count(*) FROM read_parquet($episodes)") == [(5,)]
         assert catalog.query("SELECT count(*) FROM read_parquet($stories)") == [(5,)]
-
-
-def test_an_episode_on_both_sides_of_the_split_is_told(built, tmp_path):
-    dataset = Path(shutil.copytree(built.dataset_dir, tmp_path / "dataset"))
-    path = next(dataset.glob("data/*/validation-*.parquet"))
-    rows = pq.read_table(next(dataset.glob("data/*/train-*.parquet"))).to_pylist()
-    moved = [rows[0] | {"split": "validation", "story_id": "another"}]
-    table = pa.Table.from_pylist(moved, schema=schema.with_metadata(schema.STORIES_INLINE))
-    write_table(path, table, row_group_mb=16)
-    with Catalog(dataset) as catalog:
-        assert catalog.leaks() == [f"episode {rows[0]['episode_id']} is in more than one split"]
-        assert catalog.shared_pictures() == len(rows[0]["images"])

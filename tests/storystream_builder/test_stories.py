@@ -98,3 +98,16 @@ def test_a_single_story_that_cannot_be_cut_is_an_error():
 def test_nothing_is_held_out_on_request():
     parted = split(stories_of(1, 1), subset="s", fraction=0.0)
     assert {story.split for story in parted.stories} == {TRAIN}
+
+
+def test_whole_series_are_held_out_where_asked():
+    series = {f"e{n}": "fox" if n < 3 else "owl" for n in range(6)}
+    parted = split(stories_of(1, 1, 1, 1, 1, 1), subset="s", fraction=0.5, series=series)
+    sides = {(series[story.episode_id], story.split) for story in parted.stories}
+    assert len(sides) == 2
+    assert {side for _, side in sides} == {TRAIN, VALIDATION}
+
+
+def test_a_single_series_cannot_be_held_out():
+    with pytest.raises(ValueError, match="all videos are of one series"):
+        split(stories_of(1, 1), subset="s", fraction=0.5, series={"e0": "fox", "e1": "fox"})

@@ -1,5 +1,6 @@
 """Damage a sound dataset in one place; the check must say where."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from story_model import schema
+from story_model.dataset import read_stories
+from story_model.manifest import read_manifest, sha256_of
 from storystream_builder.parquet import write_table
 from storystream_builder.verify import verify_dataset
+
+DATASET_V1 = Path(__file__).parent / "data" / "dataset_v1"
 
 
 @pytest.fixture
@@ -75,6 +80,68 @@ def test_a_flipped_byte_in_a_picture_is_found_by_file_and_by_page(dataset):
 def test_a_story_that_does_not_hold_together_is_found(dataset, changes, what):
     rewrite(train_file(dataset), **changes)
     assert what in whats(dataset)
+
+
+def test_a_file_that_nobody_wrote_is_found(dataset):
+    (dataset / "data" / "more.txt").write_text("x")
+    assert whats(dataset) == "the manifest does not know this file"
+
+
+def test_a_file_that_is_a_link_to_elsewhere_is_found(dataset, tmp_path):
+    path = dataset / "README.md"
+    path.rename(tmp_path / "elsewhere.md")
+    path.symlink_to(tmp_path / "elsewhere.md")
+    assert "leaves" in whats(dataset)
+
+
+def test_a_name_in_the_manifest_that_leads_out_of_the_folder_is_found(dataset):
+    manifest = read_manifest(dataset)
+    manifest.files["../../secret"] = manifest.files["README.md"]
+    (dataset / "manifest.json").write_text(manifest.model_dump_json())
+    assert "leaves" in whats(dataset)
+
+
+def test_a_picture_named_by_a_path_is_found(dataset):
+    climb = lambda old: [{**old[0], "path": "../../x.jpg"}, *old[1:]]  # noqa: E731
+    rewrite(train_file(dataset), images=climb)
+    assert "is no plain file name" in whats(dataset)
+
+
+def accept(dataset: Path) -> None:
+    """Write a manifest that takes the files as they are."""
+    manifest = read_manifest(dataset)
+    for name, entry in manifest.files.items():
+        entry.sha256 = sha256_of(dataset / name)
+    (dataset / "manifest.json").write_text(manifest.model_dump_json())
+
+
+def test_a_picture_in_both_splits_is_a_leak(dataset):
+    train = pq.read_table(train_file(dataset)).to_pylist()[0]
+    held_out = next(dataset.glob("data/*/validation-*.parquet"))
+    fields = ("images", "image_sha256", "phash")
+    rewrite(held_out, **{name: lambda old, name=name: [train[name][0], *old[1:]] for name in fields})
+    accept(dataset)
+    assert "1 pictures are, to the byte, in more than one split" in whats(dataset)
+
+
+def test_a_story_that_the_texts_do_not_hold_is_found(dataset):
+    rewrite(train_file(dataset), captions=lambda old: ["Something else.", *old[1:]])
+    accept(dataset)
+    assert "is not the same in data/ and in meta/stories.parquet" in whats(dataset)
+
+
+def test_counts_that_are_not_true_are_found(dataset):
+    manifest = read_manifest(dataset)
+    manifest.counts["stories"] += 1
+    (dataset / "manifest.json").write_text(manifest.model_dump_json())
+    assert "the manifest counts" in whats(dataset)
+
+
+def test_a_dataset_of_the_first_schema_version_is_read_and_sound():
+    assert verify_dataset(DATASET_V1) == []
+    stories = read_stories(DATASET_V1, "train") + read_stories(DATASET_V1, "validation")
+    assert sorted(len(story.images) for story in stories) == [4, 4]
+    assert all(hashlib.sha256(story.images[0]).hexdigest() == story.image_sha256[0] for story in stories)
 
 
 def test_columns_of_another_schema_are_found(dataset):
