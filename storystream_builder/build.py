@@ -24,6 +24,7 @@ from storystream_builder.captions import Captioner, EndpointCaptioner, Narration
 from storystream_builder.card import card
 from storystream_builder.endpoint import connect
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
+from storystream_builder.examples import write_examples
 from storystream_builder.narratives import EndpointNarrator, NarrationNarrator, Narrator
 from storystream_builder.publish import write_frames, write_meta, write_stories
 from storystream_builder.sources import find_sources
@@ -90,7 +91,13 @@ def publish_dataset(
         write_stories(out, assembly, config=config, captioner=captioner, narrator=narrator)
         write_frames(out, assembly.episodes, config=config, captioner=captioner)
         write_meta(out, assembly, config=config)
-        text = card(assembly, config=config, caption_model=captioner.name, story_model=narrator.name)
+        text = card(
+            assembly,
+            config=config,
+            caption_model=captioner.name,
+            story_model=narrator.name,
+            examples=write_examples(out, assembly.episodes),
+        )
         write_atomically(out / "README.md", text.encode())
         stories = assembly.stories.stories
         counts = {"episodes": len(assembly.episodes), "stories": len(stories), "problems": len(assembly.problems)}

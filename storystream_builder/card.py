@@ -1,15 +1,17 @@
 """The dataset card: what the Hugging Face hub reads (YAML), and what a person wants to know before using the data."""
 
+import html
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from story_model import schema
 from story_model.build_config import BuildConfig
 from storystream_builder.assemble import Assembly
+from storystream_builder.sources import UNKNOWN, Source
 
 _CAPTIONS = {
     "narrated": "the line spoken over the frame, from the episode's subtitles",
@@ -19,27 +21,35 @@ _CAPTIONS = {
 }
 
 
-def card(assembly: Assembly, *, config: BuildConfig, caption_model: str, story_model: str) -> str:
-    """Write the dataset's README."""
+def card(
+    assembly: Assembly, *, config: BuildConfig, caption_model: str, story_model: str, examples: Mapping[str, str]
+) -> str:
+    """Write the dataset's README; `examples` are pictures' paths by the reason for which they were dropped."""
     stories = assembly.stories.stories
     pairs = sum(len(story.frames) for story in stories)
     splits = Counter(story.split for story in stories)
     sections = [
-        _front_matter(config, sorted(splits)),
-        f"# {config.subset}: illustrated stories from {len(assembly.episodes)} episodes",
+        _front_matter(config, assembly, sorted(splits)),
+        f"# {config.subset}: illustrated stories from {len(assembly.episodes) - len(assembly.duplicates)} episodes",
         f"{len(stories)} stories with {pairs} picture-text pairs: "
         + ", ".join(f"{number} in `{split}`" for split, number in sorted(splits.items()))
-        + ". Each row is one story: keyframes of one episode in order, with the text over each.",
+        + ". Each row is one story: keyframes of one episode in order, with the text over each. Training reads views "
+        f"of {config.stories.chunk_length} pairs, named `<story_id>/<number>`; nothing is stored for them.",
         *(f"> **Warning:** {warning}." for warning in assembly.stories.warnings),
+        "```python\nfrom datasets import load_dataset\n\n"
+        f'stories = load_dataset("path/to/this/folder", "{config.subset}", split="train")\n```',
         "## How it was made",
-        "Shots are found in one decode pass, the sharpest fit frame of each is kept, near-duplicates are dropped, and "
-        f"runs of {config.stories.length} frames of one episode become a story. Whole episodes are held out.",
+        "One pass over each video finds its shots, scores candidates of each and stores them; the sharpest fit one is "
+        f"kept, near-duplicates are dropped, and runs of {config.stories.length} frames of one episode become a story. "
+        f"Whole {'series' if config.stories.split_by == 'series' else 'episodes'} are held out, chosen by a hash.",
         f"Captions are by `{caption_model}`, the stories' text by `{story_model}`.",
         _captions(assembly.counts),
+        *_bill(assembly.counts, config),
         "## What was dropped where",
         _funnel(assembly),
-        "## Licence",
-        f"Licence of the videos: {config.license}. Attribution: {config.attribution or 'none given'}.",
+        *(f"**{reason}**\n\n![{reason}]({path})" for reason, path in examples.items()),
+        "## Sources, licences, credits",
+        _sources(assembly),
         "## Columns",
         f"Schema version {schema.SCHEMA_VERSION}. `data/` holds the stories below; `frames/` every candidate with its "
         "scores and what became of it; `meta/` episodes, shots, stories without pictures, and errors.",
@@ -48,14 +58,48 @@ def card(assembly: Assembly, *, config: BuildConfig, caption_model: str, story_m
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(config: BuildConfig, splits: list[str]) -> str:
-    known = re.fullmatch(r"[a-z0-9.-]+", config.license)
-    lines = ["---", f"license: {config.license if known else 'other'}"]
-    lines += [] if known else [f"license_name: {json.dumps(config.license)}"]
+def _front_matter(config: BuildConfig, assembly: Assembly, splits: list[str]) -> str:
+    licences = sorted({episode.outcome.source.license for episode in assembly.episodes})
+    known = [licence for licence in licences if re.fullmatch(r"[a-z0-9.-]+", licence) and licence != UNKNOWN]
+    lines = ["---", f"license: {licences[0] if licences == known and len(known) == 1 else 'other'}"]
+    lines += [] if licences == known and len(known) == 1 else [f"license_name: {json.dumps(', '.join(licences))}"]
     lines += ["configs:", f"- config_name: {config.subset}", "  data_files:"]
     for split in splits:
         lines += [f"  - split: {split}", f"    path: data/{config.subset}/{split}-*.parquet"]
     return "\n".join([*lines, "---"])
+
+
+def _sources(assembly: Assembly) -> str:
+    """Say, by licence, series and credit, how many episodes and stories there are."""
+    episodes = {episode.episode_id: episode.outcome.source for episode in assembly.episodes}
+    stories = Counter(_origin(episodes[story.episode_id]) for story in assembly.stories.stories)
+    origins = Counter(_origin(source) for source in episodes.values())
+    rows = [(*_cells(origin), str(number), str(stories[origin])) for origin, number in sorted(origins.items())]
+    return _table(("series", "licence", "credit", "address", "episodes", "stories"), rows)
+
+
+def _origin(source: Source) -> tuple[str, str, str, str]:
+    return source.series, source.license, source.attribution, source.url
+
+
+def _cells(texts: Sequence[str]) -> tuple[str, ...]:
+    """Make texts that came from outside safe in a table: no markup, no line end, no cell border."""
+    plain = (html.escape(" ".join(text.split())) for text in texts)
+    return tuple(re.sub(r"[|\[\]`*_]", lambda found: f"&#{ord(found[0])};", text) or "-" for text in plain)
+
+
+def _bill(counts: Counter[str], config: BuildConfig) -> list[str]:
+    """Say what was asked of endpoints and, where prices are known, what it cost."""
+    prices = {"captions": config.captions.price, "stories": config.narratives.price}
+    rows = []
+    for what, price in prices.items():
+        sent, received = counts[f"{what} prompt tokens"], counts[f"{what} completion tokens"]
+        if not sent + received:
+            continue
+        usd = (sent * price.prompt_usd + received * price.completion_usd) / 1e6
+        usd *= 0.5 if what == "captions" and config.captions.batch else 1
+        rows.append((what, f"{sent:,}", f"{received:,}", f"{usd:.2f}" if usd else "price unknown"))
+    return [_table(("asked for", "tokens sent", "tokens received", "US dollars"), rows)] if rows else []
 
 
 def _captions(counts: Counter[str]) -> str:

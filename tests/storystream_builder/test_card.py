@@ -1,0 +1,83 @@
+"""The dataset's card: where frames went with pictures of them, whose work it is, and no markup from outside."""
+
+import io
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+from test_duplicates import episode
+
+from story_model.build_config import BuildConfig, CaptionsConfig, PriceConfig
+from storystream_builder.assemble import Assembly
+from storystream_builder.card import card
+from storystream_builder.examples import write_examples
+from storystream_builder.sources import Source
+from storystream_builder.stories import Split
+
+
+@pytest.fixture
+def text(built) -> str:
+    return (built.dataset_dir / "README.md").read_text()
+
+
+def made_of(*sources: Source, counts: dict[str, int] | None = None) -> Assembly:
+    episodes = [episode(f"e{number}", []) for number in range(len(sources))]
+    told = [
+        replace(one, outcome=replace(one.outcome, source=source)) for one, source in zip(episodes, sources, strict=True)
+    ]
+    return Assembly(told, Split(()), {}, [], Counter(counts or {}))
+
+
+def written(assembly: Assembly, **config) -> str:
+    return card(assembly, config=BuildConfig(**config), caption_model="a", story_model="b", examples={})
+
+
+def source(**fields) -> Source:
+    return replace(episode("e", []).outcome.source, **fields)
+
+
+def test_each_reason_has_a_picture_that_is_there(built, text):
+    names = [line.split("(")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert "examples/no-narration.jpg" in names
+    for name in names:
+        with Image.open(io.BytesIO((built.dataset_dir / name).read_bytes())) as picture:
+            assert picture.height == 90
+
+
+def test_examples_are_few_however_much_is_dropped(tmp_path, built):
+    assert write_examples(tmp_path, []) == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_sources_are_told_with_licence_and_credit(text):
+    assert "| - | CC BY 3.0 | us | - |" in text
+
+
+def test_several_licences_are_all_named():
+    front = written(made_of(source(license="cc-by-4.0"), source(license="mit"))).split("---")[1]
+    assert 'license: other\nlicense_name: "cc-by-4.0, mit"' in front
+
+
+def test_one_known_licence_is_the_card_s():
+    assert "license: cc-by-4.0\nconfigs" in written(made_of(source(license="cc-by-4.0")))
+
+
+def test_names_from_outside_cannot_bring_markup():
+    said = written(made_of(source(series="<script>x</script>", attribution="a | b\n# c", url="[y](javascript:z)")))
+    assert "<script>" not in said
+    assert "[y]" not in said
+    assert "a &#124; b # c" in said
+
+
+def test_the_bill_is_told_where_prices_are_known():
+    counts = {"captions prompt tokens": 2_000_000, "captions completion tokens": 1_000_000}
+    price = PriceConfig(prompt_usd=1.0, completion_usd=4.0)
+    said = written(made_of(source(), counts=counts), captions=CaptionsConfig(price=price))
+    assert "| captions | 2,000,000 | 1,000,000 | 6.00 |" in said
+    assert "3.00" in written(made_of(source(), counts=counts), captions=CaptionsConfig(price=price, batch=True))
+    assert "price unknown" in written(made_of(source(), counts=counts))
+
+
+def test_without_an_endpoint_there_is_no_bill(text):
+    assert "US dollars" not in text
