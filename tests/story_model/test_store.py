@@ -2,7 +2,6 @@
 
 import logging
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -32,33 +31,6 @@ class Work:
             (out_dir / name).parent.mkdir(exist_ok=True)
             (out_dir / name).write_bytes(content)
         return StepResult(counts={"files": len(self.files)})
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    moto = pytest.importorskip("moto.server", reason="moto, a stand-in for S3, is not installed")
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A bucket of the test's own, reached as a user's would be: by the environment."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    bucket = f"stories-{uuid.uuid4().hex}"
-    fsspec.filesystem("s3").mkdir(bucket)
-    return f"s3://{bucket}/our/store"
 
 
 @pytest.fixture(params=["s3", "file", "memory"])

@@ -1,0 +1,150 @@
+"""Videos that lie elsewhere: on S3 or whatever else fsspec knows, brought here one at a time and for as long as needed.
+
+A decoder seeks, and an episode is named by the sha256 of its whole file, so a video is copied rather than streamed. The
+copy and the subtitles beside it live in a scratch folder of their own that goes when they have been read: at most one
+video a worker takes space at a time.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from story_model.workspace import contained
+from storystream_builder.videos import VIDEO_SUFFIXES, SourceError
+
+_MAX_BESIDE_BYTES = 16 << 20
+"""Files beside a video that are larger are no subtitles."""
+
+
+@dataclass(frozen=True)
+class RemoteVideo:
+    """A video on a filesystem of fsspec's, by its URL; nothing is open, so it can be sent to another process."""
+
+    url: str
+    name: str
+    """Path in the folder that was listed."""
+    bytes: int | None
+    """None where the filesystem does not say."""
+    beside: tuple[str, ...] = ()
+    """URLs of small files named like it: subtitles."""
+
+
+def is_remote(videos: str | Path) -> bool:
+    """Tell a URL from a path."""
+    return "://" in str(videos)
+
+
+def find_remote_videos(url: str) -> list[RemoteVideo]:
+    """List the videos under a URL in a stable order; a single file stands for itself.
+
+    Raises:
+        ValueError: there is nothing there, no video among it, or the URL is of a kind that nothing installed can read.
+    """
+    fs, root = _open(url)
+    found: dict[str, Any] = fs.find(root, detail=True)
+    if not found:
+        raise ValueError(f"there is nothing at {url}; name a video or a folder of videos")
+    base = root.rstrip("/") if root not in found else root.rpartition("/")[0]
+    names = {path.removeprefix(f"{base}/"): path for path in sorted(found)}
+    visible = {name: path for name, path in names.items() if not any(part.startswith(".") for part in name.split("/"))}
+    videos = [name for name in visible if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
+        raise ValueError(f"no video in {url}; looked for files ending in {', '.join(sorted(VIDEO_SUFFIXES))}")
+    small = _by_stem({name: path for name, path in visible.items() if (_size(found[path]) or 0) <= _MAX_BESIDE_BYTES})
+    return [
+        RemoteVideo(
+            url=fs.unstrip_protocol(visible[name]),
+            name=name,
+            bytes=_size(found[visible[name]]),
+            beside=tuple(fs.unstrip_protocol(path) for path in small.get(name[: -len(PurePosixPath(name).suffix)], [])),
+        )
+        for name in videos
+    ]
+
+
+def read_beside(url: str, name: str) -> bytes | None:
+    """Read a small file in the folder that a URL names, such as `sources.yaml`; none where there is none."""
+    fs, root = _open(url)
+    folder = root.rpartition("/")[0] if PurePosixPath(root).suffix.lower() in VIDEO_SUFFIXES else root.rstrip("/")
+    try:
+        return bytes(fs.cat_file(f"{folder}/{name}"))
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def local_copy(video: Path | RemoteVideo, scratch: Path) -> Iterator[Path]:
+    """Have a video, and the files beside it, in a folder of its own under `scratch` until the block ends.
+
+    A path is handed out as it is.
+
+    Raises:
+        SourceError: the video is gone, may not be read, or did not arrive whole.
+        ValueError: it is larger than the free space.
+    """
+    if isinstance(video, Path):
+        yield video
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(scratch).free
+    if (video.bytes or 0) > free:
+        raise ValueError(
+            f"{video.name} has {video.bytes} bytes and {scratch} has {free} free; make room, then run again"
+        )
+    with TemporaryDirectory(dir=scratch, prefix="video-") as name:
+        folder = Path(name)
+        path = _copy(video.url, folder)
+        if video.bytes is not None and path.stat().st_size != video.bytes:
+            raise SourceError("unreadable", f"{path.stat().st_size} of its {video.bytes} bytes arrived")
+        for url in video.beside:
+            _copy(url, folder)
+        yield path
+
+
+def _copy(url: str, folder: Path) -> Path:
+    fs, remote = _open(url)
+    path = contained(folder, remote.rpartition("/")[2])
+    try:
+        fs.get_file(remote, str(path))
+    except FileNotFoundError:
+        raise SourceError("unreadable", "it is no longer where it was found") from None
+    except PermissionError:
+        raise SourceError("unreadable", "it may not be read") from None
+    return path
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Open a URL's filesystem and name the place on it.
+
+    Raises:
+        ValueError: nothing installed can read it.
+    """
+    try:
+        fs, path = url_to_fs(url)
+    except ImportError as error:
+        raise ValueError(f"{url} needs a package: {error}; for s3:// pip install 'storystream[s3]'") from None
+    return fs, path
+
+
+def _by_stem(files: dict[str, str]) -> dict[str, list[str]]:
+    """Group what is no video by each name that a video beside it could have: `x.en.srt` belongs to `x` and `x.en`."""
+    grouped: dict[str, list[str]] = {}
+    for name, path in files.items():
+        stem = PurePosixPath(name)
+        if stem.suffix.lower() in VIDEO_SUFFIXES:
+            continue
+        while stem.suffix:
+            stem = stem.with_suffix("")
+            grouped.setdefault(stem.as_posix(), []).append(path)
+    return grouped
+
+
+def _size(info: dict[str, Any]) -> int | None:
+    size = info.get("size")
+    return None if size is None else int(size)
