@@ -10,7 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from story_model.build_config import BuildConfig
-from storystream_builder.captions import Captioner, drop_silent, spoken_over
+from storystream_builder.appeal import Appeal, drop_unappealing
+from storystream_builder.captions import CaptionedEpisode, Captioner, count_captions, drop_silent, spoken_over
 from storystream_builder.duplicates import drop_across, drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, Problem
 from storystream_builder.frames import Episode, Frame, count_statuses, load_episode
@@ -40,6 +41,7 @@ def assemble(
     config: BuildConfig,
     captioner: Captioner,
     narrator: Narrator,
+    appeal: Appeal | None = None,
 ) -> Assembly:
     """Make stories of decoded episodes.
 
@@ -49,7 +51,7 @@ def assemble(
     unique, problems = _unique(outcomes)
     loaded = [load_episode(outcome, episodes_dir / str(outcome.episode_id)) for outcome in unique]
     counts = Counter({"videos": len(outcomes), "candidates": sum(len(one.frames) for one in loaded)})
-    episodes, duplicates, again = filtered(loaded, config)
+    episodes, duplicates, again = filtered(loaded, config, appeal)
     problems += again
     episodes, more = _captioned(episodes, captioner, counts)
     stories, episodes, failed = _told(episodes, narrator, config, counts)
@@ -68,7 +70,9 @@ def assemble(
     return Assembly(episodes, parted, duplicates, problems + more + failed, counts)
 
 
-def filtered(loaded: Sequence[Episode], config: BuildConfig) -> tuple[list[Episode], dict[str, str], list[Problem]]:
+def filtered(
+    loaded: Sequence[Episode], config: BuildConfig, appeal: Appeal | None = None
+) -> tuple[list[Episode], dict[str, str], list[Problem]]:
     """Decide which candidates are kept: (episodes, which is another's duplicate, what is to be told of that)."""
     episodes = [replace(one, frames=choose(one.frames, config.filters)) for one in loaded]
     duplicates = find_duplicates(episodes)
@@ -83,6 +87,9 @@ def filtered(loaded: Sequence[Episode], config: BuildConfig) -> tuple[list[Episo
         episodes = [drop_silent(one) for one in episodes]
     if config.filters.across_episodes_distance is not None:
         episodes = drop_across(episodes, config.filters.across_episodes_distance)
+    if appeal is not None:
+        bar = tqdm(episodes, desc="appeal", unit="episode")
+        episodes = [drop_unappealing(one, appeal, config.filters.appeal.min_score) for one in bar]
     return episodes, duplicates, problems
 
 
@@ -113,16 +120,16 @@ def _emptied(episode: Episode) -> Episode:
 def _captioned(
     episodes: Sequence[Episode], captioner: Captioner, counts: Counter[str]
 ) -> tuple[list[Episode], list[Problem]]:
-    captioned, problems = [], []
-    for episode in tqdm(episodes, desc="captions", unit="episode"):
-        result = captioner.caption(episode)
-        problems += [Problem(episode.outcome.name, "captions", reason, "no caption") for reason in result.failures]
-        captioned.append(result.episode)
-        counts["prompt tokens"] += result.prompt_tokens
-        counts["completion tokens"] += result.completion_tokens
-        for frame in result.episode.kept:
-            counts[f"captions {frame.caption_status}"] += 1
-    return captioned, problems
+    results: list[CaptionedEpisode] = []
+    with tqdm(total=sum(len(episode.kept) for episode in episodes), desc="captions", unit="frame") as bar:
+        for episode, result in zip(episodes, captioner.caption(episodes), strict=True):
+            results.append(result)
+            counts.update(count_captions(result))
+            bar.update(len(episode.kept))
+            speed = counts["captions completion tokens"] / max(bar.format_dict["elapsed"], 1e-3)
+            bar.set_postfix({"episodes": f"{len(results)}/{len(episodes)}", "output tokens/s": round(speed)})
+    counts["captions micro-dollars"] = round(sum(result.micro_dollars for result in results))
+    return [result.episode for result in results], [problem for result in results for problem in result.problems]
 
 
 def _told(

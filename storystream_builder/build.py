@@ -19,6 +19,7 @@ from story_model.config import Settings
 from story_model.manifest import Manifest, StepResult, run_step, write_atomically
 from story_model.section import Section
 from story_model.workspace import RunFolder
+from storystream_builder.appeal import Appeal, ClipAppeal
 from storystream_builder.assemble import assemble
 from storystream_builder.captions import Captioner, EndpointCaptioner, NarrationCaptioner
 from storystream_builder.card import card
@@ -43,6 +44,7 @@ class _PublishKey(Section):
     captioner: str
     narrator: str
     prompts: str
+    appeal: str
     sources: list[str]
     """A digest of each video's name, content, lines and problems."""
 
@@ -81,13 +83,16 @@ def publish_dataset(
     """
     captioner = captioner or make_captioner(folder, config, settings)
     narrator = narrator or make_narrator(folder, config, settings)
+    appeal = make_appeal(config)
     usable = sorted({outcome.episode_id for outcome in outcomes if outcome.episode_id})
     if not usable:
         reasons = "; ".join(f"{one.file}: {one.reason}" for outcome in outcomes[:5] for one in outcome.problems)
         raise ValueError(f"none of {len(outcomes)} videos can be used: {reasons}")
 
     def work(out: Path) -> StepResult:
-        assembly = assemble(outcomes, folder.episodes_dir, config=config, captioner=captioner, narrator=narrator)
+        assembly = assemble(
+            outcomes, folder.episodes_dir, config=config, captioner=captioner, narrator=narrator, appeal=appeal
+        )
         write_stories(out, assembly, config=config, captioner=captioner, narrator=narrator)
         write_frames(out, assembly.episodes, config=config, captioner=captioner)
         write_meta(out, assembly, config=config)
@@ -110,7 +115,7 @@ def publish_dataset(
         work,
         step="publish dataset",
         version=PUBLISH_VERSION,
-        config=_publish_key(outcomes, config, captioner, narrator),
+        config=_publish_key(outcomes, config, captioner, narrator, appeal),
         inputs={episode_id: folder.episodes_dir / episode_id for episode_id in usable},
     )
 
@@ -139,18 +144,37 @@ def make_narrator(folder: RunFolder, config: BuildConfig, settings: Settings) ->
     return EndpointNarrator(endpoint, max_tokens=config.narratives.max_tokens, attempts=config.narratives.attempts)
 
 
+def make_appeal(config: BuildConfig) -> Appeal | None:
+    """Make the configured judge of pictures; none where none is asked for.
+
+    Raises:
+        ValueError: its folder holds no network.
+    """
+    return ClipAppeal(config.filters.appeal) if config.filters.appeal.folder else None
+
+
 def _publish_key(
-    outcomes: Sequence[EpisodeOutcome], config: BuildConfig, captioner: Captioner, narrator: Narrator
+    outcomes: Sequence[EpisodeOutcome],
+    config: BuildConfig,
+    captioner: Captioner,
+    narrator: Narrator,
+    appeal: Appeal | None,
 ) -> _PublishKey:
     """Name what decides the dataset; how much is done at once, and within what limits, does not."""
     usual = BuildConfig()
     captions = config.captions.model_copy(update={"concurrency": usual.captions.concurrency})
-    indifferent = {"workers": usual.workers, "decode": usual.decode, "captions": captions}
+    indifferent = {
+        "workers": usual.workers,
+        "runner": usual.runner,
+        "decode": usual.decode,
+        "captions": captions,
+    }
     return _PublishKey(
         build=config.model_copy(update=indifferent),
         captioner=captioner.name,
         narrator=narrator.name,
         prompts=captioner.prompt_sha256 + narrator.prompt_sha256,
+        appeal=appeal.name if appeal else "",
         sources=sorted(_source_digest(outcome) for outcome in outcomes),
     )
 

@@ -1,0 +1,87 @@
+"""A CLIP-class network of toy size, of fresh weights: its scores are asked for once, kept, and used by a filter."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import chosen, decode_key, source_of
+from drawn_videos import draw_video, scenes
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
+
+from story_model.build_config import AppealConfig
+from storystream_builder.appeal import ClipAppeal, drop_unappealing
+from storystream_builder.decode import decode_episode
+from storystream_builder.episodes import EpisodeOutcome
+from storystream_builder.records import DecodeJob
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    words = ["<pad>", "<s>", "</s>", "clear", "blurry", "a"]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=8
+    )
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    config = CLIPConfig(
+        text_config={**small, "vocab_size": len(words), "max_position_embeddings": 8, "eos_token_id": 2},
+        vision_config={**small, "image_size": 32, "patch_size": 8},
+        projection_dim=16,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    CLIPProcessor(images, fast).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def episode(tmp_path):
+    video = draw_video(tmp_path / "x.mp4", scenes(1, 2, 3))
+    decode_episode(video, tmp_path, DecodeJob(key=decode_key(), threads=1, max_memory_gb=4))
+    return chosen(EpisodeOutcome(source_of(video), "e0", "0"), tmp_path)
+
+
+def asked(network: Path, **texts) -> ClipAppeal:
+    return ClipAppeal(AppealConfig(folder=str(network), **texts))
+
+
+def test_the_two_texts_share_what_a_picture_scores(network, episode):
+    one = asked(network, liked="clear", disliked="blurry").scores(episode)
+    other = asked(network, liked="blurry", disliked="clear").scores(episode)
+    assert len(one) == 3
+    assert all(one[name] + other[name] == pytest.approx(1, abs=1e-4) for name in one)
+
+
+def test_a_picture_is_looked_at_once(network, episode, monkeypatch):
+    first = asked(network).scores(episode)
+    monkeypatch.setattr(ClipAppeal, "_look", lambda *_: pytest.fail("looked again"))
+    assert asked(network).scores(episode) == first
+
+
+def test_other_texts_are_other_scores(network, episode):
+    assert asked(network).name != asked(network, liked="clear").name
+
+
+def test_frames_below_the_limit_are_dropped_with_their_score(network, episode):
+    scores = asked(network).scores(episode)
+    limit = sorted(scores.values())[1]
+    frames = drop_unappealing(episode, asked(network), limit).frames
+    dropped = [frame for frame in frames if frame.status == "unappealing"]
+    assert [frame.appeal for frame in dropped] == [min(scores.values())]
+    assert all(frame.appeal is not None for frame in frames if frame.is_kept)
+
+
+def test_half_written_scores_cannot_be_found(network, episode):
+    path = next(iter([episode.folder / f".appeal-{asked(network).name}.json"]))
+    scores = asked(network).scores(episode)
+    assert json.loads(path.read_bytes()) == scores
+
+
+def test_a_folder_without_a_network_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match="holds no network"):
+        asked(tmp_path)
