@@ -4,19 +4,18 @@ Only the container is read: packets of text are text already, so no decoder runs
 same reason pictures of subtitles (Blu-ray, DVD) are named in a note and not read.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 
+from storystream_builder.containers import OpenContainer, open_container
 from storystream_builder.subtitle_formats import MAX_CUES, Cue, plain, substation_words
 from storystream_builder.text_encoding import decode_text
 from storystream_builder.transcripts import Transcript, gather, short_code
-from storystream_builder.videos import _CONTAINERS
 
 _SUBSTATION = frozenset({"ass", "ssa"})
 _TEXT = frozenset({"srt", "subrip", "webvtt", "text", "mov_text"}) | _SUBSTATION
@@ -54,29 +53,15 @@ def read_embedded(video: Path | BinaryIO, *, language: str | None = None) -> Tra
     without lines is passed over. Whatever is broken becomes a note, and what was read until then is kept.
     """
     try:
-        with _opened(video) as container:
-            if not container.streams.subtitles:
-                return None
-            return _read(container, short_code(language))
+        with open_container(video) as opened:
+            return _read(opened, short_code(language)) if opened.container.streams.subtitles else None
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        return Transcript(notes=(f"the video's own subtitles cannot be read: {_reason(error)}",), source="embedded")
+        return Transcript(notes=(f"the video's own subtitles: {_reason(error)}",), source="embedded")
 
 
-@contextmanager
-def _opened(video: Path | BinaryIO) -> Iterator[Any]:
-    """Open the container through a file object, for only a file's content may be asked what it is."""
-    if isinstance(video, Path):
-        with video.open("rb") as file, _opened(file) as container:
-            yield container
-        return
-    video.seek(0)
-    with av.open(video, metadata_errors="replace", container_options={"format_whitelist": _CONTAINERS}) as container:
-        yield container
-
-
-def _read(container: Any, wanted: str | None) -> Transcript:  # noqa: ANN401 - PyAV has no types
-    tracks, notes = _tracks(container)
-    notes += _collect(container, tracks)
+def _read(opened: OpenContainer, wanted: str | None) -> Transcript:
+    tracks, notes = _tracks(opened.container)
+    notes += _collect(opened, tracks)
     tracks.sort(key=lambda track: track.rank(wanted))
     found = next((track for track in tracks if track.events), None)
     if found is None:
@@ -109,17 +94,16 @@ def _tracks(container: Any) -> tuple[list[_Track], list[str]]:  # noqa: ANN401 -
     return tracks, notes
 
 
-def _collect(container: Any, tracks: Iterable[_Track]) -> list[str]:  # noqa: ANN401 - PyAV has no types
+def _collect(opened: OpenContainer, tracks: Iterable[_Track]) -> list[str]:
     """Read all packets of the text streams in one pass; return notes on what stopped it."""
     by_index = {track.stream.index: track for track in tracks}
-    for stream in container.streams:
-        if stream.index not in by_index:
-            stream.discard = Discard.all
     if not by_index:
         return []
-    start_ms, num_bytes = _start_ms(container), 0
+    streams = [track.stream for track in by_index.values()]
+    opened.read_only(streams)
+    start_ms, num_bytes = 1000 * opened.first_picture_s, 0
     try:
-        for packet in container.demux([track.stream for track in by_index.values()]):
+        for packet in opened.container.demux(streams):
             track = by_index[packet.stream.index]
             num_bytes += packet.size
             if num_bytes > _MAX_BYTES:
@@ -168,12 +152,6 @@ def _words(markup: str, codec: str) -> str:
         return plain(markup)
     fields = markup.split(",", 8)
     return substation_words(fields[7:]) if len(fields) == 9 else ""
-
-
-def _start_ms(container: Any) -> float:  # noqa: ANN401 - PyAV has no types
-    """Time of the first picture, which is where our clock starts."""
-    film = container.streams.best("video")
-    return float(1000 * film.start_time * film.time_base) if film and film.start_time else 0.0
 
 
 def _primary(language: str | None) -> str:

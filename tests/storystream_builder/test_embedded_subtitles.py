@@ -97,8 +97,10 @@ def test_substation_markup_drawings_and_effects_are_no_text(tmp_path):
 
 
 def test_the_clock_starts_with_the_first_picture(tmp_path):
-    video = mux(tmp_path / "x.mkv", Track(lines=[(1200, 1500, "Hello")]), first_picture_ms=1000)
-    assert read_embedded(video).lines == (Line(200, 500, "Hello"),)
+    lines = [(0, 500, "before the film"), (1200, 1500, "Hello")]
+    transcript = read_embedded(mux(tmp_path / "x.mkv", Track(lines=lines), first_picture_ms=1000))
+    assert transcript.lines == (Line(200, 500, "Hello"),)
+    assert transcript.notes == ("1 subtitle lines with times that cannot be were left out",)
 
 
 def said(text, **kwargs):
@@ -190,7 +192,7 @@ def test_what_is_no_video_is_a_note(tmp_path, data):
     (tmp_path / "x.mkv").write_bytes(data)
     transcript = read_embedded(tmp_path / "x.mkv")
     assert transcript.lines == ()
-    assert transcript.notes[0].startswith("the video's own subtitles cannot be read")
+    assert transcript.notes[0].startswith("the video's own subtitles: the video cannot be read")
 
 
 def test_a_missing_video_is_a_note(tmp_path):
