@@ -4,124 +4,206 @@ Every answer goes to a ledger on disk before it is used; the same question is an
 the run was killed or the dataset is rebuilt with other settings.
 """
 
-import hashlib
-import json
-import os
 import threading
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 
 from story_model.config import Settings
+from storystream_builder.answers import Answer, Ledger, question_key, read_json
+from storystream_builder.replies import QuestionRefused, answer_of, error_message, one_line
+
+__all__ = ["Answer", "Endpoint", "QuestionRefused", "connect"]
 
 _RETRIES = 5
 _TIMEOUT_S = 120.0
+_WALL_S = 900.0
+"""A server that sends a byte now and then never times out; this ends such a question, its retries included."""
 _DENIED = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
 _DOWN = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
+_SHORT = {"max_tokens": 1, "temperature": 0}
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What the endpoint said to one question."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class QuestionRefused(Exception):  # noqa: N818 - says what happened
-    """The endpoint will not answer this one question; others may be answered."""
-
-
-class Ledger:
-    """Answers on disk by their question's digest, one JSON object a line; a line cut short by a kill is overlooked."""
-
-    def __init__(self, path: Path) -> None:
-        """Take the file; it is made with the first answer."""
-        self._path = path
-        self._lock = threading.Lock()
-        self._known: dict[str, Answer] | None = None
-
-    def get(self, key: str) -> Answer | None:
-        """Look an answer up."""
-        with self._lock:
-            return self._answers().get(key)
-
-    def put(self, key: str, answer: Answer) -> None:
-        """Store an answer durably."""
-        line = json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False)
-        with self._lock:
-            self._answers()[key] = answer
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
-                file.write(b"\n" + line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-
-    def _answers(self) -> dict[str, Answer]:
-        if self._known is None:
-            lines = self._path.read_bytes().splitlines() if self._path.exists() else []
-            self._known = dict(entry for entry in map(_entry, lines) if entry is not None)
-        return self._known
+_Result = TypeVar("_Result")
 
 
 class Endpoint:
     """One model behind one address."""
 
-    def __init__(self, client: openai.OpenAI, model: str, ledger_dir: Path) -> None:
-        """Take the client, the model's name there, and the folder of the ledgers."""
+    def __init__(self, client: openai.OpenAI, model: str, ledger_dir: Path, *, wall_s: float = _WALL_S) -> None:
+        """Take the client, the model's name there, the folder of the ledgers, and the longest a question may take."""
         self.model = model
-        self._client = client
+        self.client = client
         self._ledger_dir = ledger_dir
+        self._wall_s = wall_s
         self._ledgers: dict[str, Ledger] = {}
+        self._asking: dict[tuple[str, str], Future[Answer]] = {}
         self._lock = threading.Lock()
+        self._unwelcome: set[str] = set()
 
     def ask(self, ledger: str, messages: list[dict[str, Any]], **options: Any) -> Answer:  # noqa: ANN401
         """Ask, or remember; `ledger` names the file that the answer is kept in.
+
+        A question that another thread asks at this moment is not asked again: both get its answer.
 
         Raises:
             QuestionRefused: this question is not answered.
             ValueError: the endpoint cannot be used, or not now; what it said so far is kept.
         """
-        question = json.dumps([self.model, messages, options], sort_keys=True)
-        key = hashlib.sha256(question.encode()).hexdigest()
-        known = self._ledger(ledger).get(key)
-        if known is None:
-            known = self._ask(messages, options)
-            self._ledger(ledger).put(key, known)
-        return known
-
-    def _ask(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> Answer:
+        key = self.key(messages, options)
+        with self._lock:
+            coming = self._asking.get((ledger, key))
+            if coming is None:
+                own = self._asking[ledger, key] = Future()
+        if coming is not None:
+            return coming.result()
         try:
-            reply = self._client.chat.completions.create(model=self.model, messages=messages, **options)
-        except _DENIED as error:
-            raise ValueError(
-                f"the endpoint {self._client.base_url} denies model {self.model!r}: {error.message}; check "
-                "STORY_API_BASE_URL, STORY_API_KEY and the model's name"
-            ) from None
-        except _DOWN as error:
-            raise ValueError(
-                f"the endpoint {self._client.base_url} does not answer ({error.message}); run again later, "
-                "what it said so far is kept"
-            ) from None
-        except openai.APIStatusError as error:
-            raise QuestionRefused(error.message.removeprefix(f"Error code: {error.status_code} - ")) from None
-        if not reply.choices:
-            raise QuestionRefused("an answer without choices")
-        choice, usage = reply.choices[0], reply.usage
-        return Answer(
-            text=(choice.message.content or "").strip(),
-            finish_reason=choice.finish_reason or "unknown",
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
-        )
+            answer = self.ledger(ledger).get(key)
+            if answer is None:
+                answer = self._ask(messages, options)
+                self.ledger(ledger).put(key, answer)
+        except BaseException as error:
+            own.set_exception(error)
+            raise
+        else:
+            own.set_result(answer)
+            return answer
+        finally:
+            with self._lock:
+                del self._asking[ledger, key]
 
-    def _ledger(self, name: str) -> Ledger:
+    def key(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> str:
+        """Name a question, whoever asks it and by whatever way."""
+        return question_key(self.model, messages, options)
+
+    def ledger(self, name: str) -> Ledger:
+        """Open a ledger, once."""
         with self._lock:
             return self._ledgers.setdefault(name, Ledger(self._ledger_dir / f"{name}.jsonl"))
+
+    def request(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
+        """Put a question as this server takes it: see `adapt`."""
+        known = {name: value for name, value in options.items() if name not in self._unwelcome}
+        if "max_tokens" in self._unwelcome and "max_tokens" in options:
+            known["max_completion_tokens"] = options["max_tokens"]
+        return {"model": self.model, "messages": messages, **known}
+
+    def adapt(self, error: object, sent: Collection[str]) -> bool:
+        """Learn from the error inside a reply that the server takes `max_completion_tokens`, or no temperature.
+
+        Models that think first do. `sent` names the request's options; tells whether to put the question again.
+        """
+        said = error if isinstance(error, dict) else {}
+        words = str(said.get("message"))
+        named = str(said.get("param"))
+        unwelcome = "max_tokens" if "max_completion_tokens" in words else named
+        if unwelcome not in _SHORT or unwelcome not in sent or "unsupported" not in f"{said}".lower():
+            return False
+        self._unwelcome.add(unwelcome)
+        return True
+
+    def preflight(self) -> None:
+        """See that address, key and model are right, before anything is decoded or paid.
+
+        Free of charge, unless the server lists no models or not this one (an alias, most likely): then one token.
+
+        Raises:
+            ValueError: the endpoint cannot be used, or not now.
+        """
+        names = self._names()
+        if names is not None and self.model in names:
+            return
+        try:
+            self._ask([{"role": "user", "content": "Say yes."}], _SHORT)
+        except QuestionRefused as refusal:
+            if self.model in str(refusal) or "model" in str(refusal).lower():
+                raise ValueError(self._unknown(str(refusal), names)) from None
+        except ValueError as error:
+            raise ValueError(self._unknown(str(error), names) if names else str(error)) from None
+
+    def _names(self) -> list[str] | None:
+        """List the models that the server names; none where it lists none."""
+
+        def listed() -> object:
+            return read_json(self.client.models.with_raw_response.list().content)
+
+        try:
+            body = self.within(listed)
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.APIConnectionError) as error:
+            raise self.unusable(error) from None
+        except (openai.APIStatusError, ValueError):
+            return None
+        found = body.get("data") if isinstance(body, dict) else None
+        names = [one.get("id") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return [name for name in names if isinstance(name, str)] or None
+
+    def _unknown(self, reason: str, names: list[str] | None) -> str:
+        near = get_close_matches(self.model, names or [], n=3, cutoff=0) or sorted(names or [])[:3]
+        known = f"; it lists {', '.join(repr(name) for name in near)}" if near else ""
+        return f"the endpoint {self.client.base_url} has no model {self.model!r} ({reason}){known}"
+
+    def _ask(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> Answer:
+        while True:
+            request = self.request(messages, options)
+            try:
+                return self._put(request)
+            except (*_DENIED, *_DOWN) as error:
+                raise self.unusable(error) from None
+            except openai.APIStatusError as error:
+                if not self.adapt(error.body, request):
+                    raise QuestionRefused(_reason(error)) from None
+
+    def _put(self, request: dict[str, Any]) -> Answer:
+        completions = self.client.chat.completions.with_raw_response
+        raw = self.within(lambda: completions.create(**request))
+        try:
+            body = read_json(raw.content)
+        except ValueError:
+            kind = raw.headers.get("content-type", "no content type")
+            start = one_line(raw.content[:60].decode(errors="replace"))
+            raise ValueError(
+                f"the endpoint {self.client.base_url} answers with something else than JSON ({kind}: {start!r}); "
+                "check STORY_API_BASE_URL"
+            ) from None
+        return answer_of(body)
+
+    def unusable(self, error: openai.APIError) -> ValueError:
+        """Say what a user can do about an error that is no single question's."""
+        where = f"the endpoint {self.client.base_url}"
+        if isinstance(error, _DOWN):
+            return ValueError(
+                f"{where} does not answer ({_reason(error)}); run again later, what it said so far is kept"
+            )
+        return ValueError(
+            f"{where} denies model {self.model!r}: {_reason(error)}; check STORY_API_BASE_URL, STORY_API_KEY and the "
+            "model's name"
+        )
+
+    def within(self, call: Callable[[], _Result]) -> _Result:
+        """Call, and wait no longer than a question may take.
+
+        Raises:
+            ValueError: it took longer; the call is left behind, for nothing can end it.
+        """
+        done: Future[_Result] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                done.set_exception(error)
+
+        threading.Thread(target=work, daemon=True, name="question").start()
+        try:
+            return done.result(self._wall_s)
+        except TimeoutError:
+            raise ValueError(
+                f"the endpoint {self.client.base_url} does not answer (nothing whole within {self._wall_s:g} s); run "
+                "again later, what it said so far is kept"
+            ) from None
 
 
 def connect(settings: Settings, model: str | None, ledger_dir: Path, *, setting: str) -> Endpoint:
@@ -143,10 +225,9 @@ def connect(settings: Settings, model: str | None, ledger_dir: Path, *, setting:
     return Endpoint(client, model, ledger_dir)
 
 
-def _entry(line: bytes) -> tuple[str, Answer] | None:
-    """Read a line of a ledger; none for an empty one or one that a kill cut short."""
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return None
-    return fields.pop("key"), Answer(**fields)
+def _reason(error: openai.APIError) -> str:
+    """Take the words of an error; the client puts the status before a reply that is no JSON."""
+    said = error_message({"error": error.body}) if isinstance(error.body, dict) else ""
+    if said or not isinstance(error, openai.APIStatusError):
+        return said or one_line(error.message)
+    return one_line(error.message.removeprefix(f"Error code: {error.status_code} - ")) or f"status {error.status_code}"

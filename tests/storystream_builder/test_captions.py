@@ -11,7 +11,7 @@ from drawn_videos import draw_video, scenes
 from PIL import Image
 from test_endpoint import Wire, endpoint_on
 
-from storystream_builder.captions import EndpointCaptioner, NarrationCaptioner, drop_silent
+from storystream_builder.captions import CaptionedEpisode, EndpointCaptioner, NarrationCaptioner, drop_silent
 from storystream_builder.decode import decode_episode
 from storystream_builder.endpoint import Endpoint
 from storystream_builder.episodes import EpisodeOutcome
@@ -46,12 +46,17 @@ def captioner_on(wire: Wire, ledger_dir: Path, concurrency: int = 1) -> Endpoint
     return EndpointCaptioner(endpoint, max_tokens=50, concurrency=concurrency)
 
 
+def caption_one(captioner, episode: Episode) -> CaptionedEpisode:
+    (result,) = captioner.caption([episode])
+    return result
+
+
 def captions(episode: Episode) -> list[tuple[str | None, str | None]]:
     return [(frame.caption, frame.caption_status) for frame in episode.kept]
 
 
 def test_frames_are_captioned_with_the_line_spoken_over_them(spoken):
-    result = NarrationCaptioner().caption(drop_silent(spoken))
+    result = caption_one(NarrationCaptioner(), drop_silent(spoken))
     assert captions(result.episode) == [("Pip sleeps.", "narrated"), ("Momo eats.", "narrated")]
 
 
@@ -65,14 +70,14 @@ def test_in_an_episode_without_lines_nothing_is_dropped(silent):
 
 
 def test_where_nothing_is_spoken_the_frame_is_measured(silent):
-    texts = captions(NarrationCaptioner().caption(silent).episode)
+    texts = captions(caption_one(NarrationCaptioner(), silent).episode)
     assert {status for _, status in texts} == {"measured"}
     assert all("into the episode" in str(text) for text, _ in texts)
 
 
 def test_the_endpoint_sees_the_frame_and_hears_the_line(spoken, tmp_path):
     wire = Wire("A fox in a bed.")
-    result = captioner_on(wire, tmp_path).caption(drop_silent(spoken))
+    result = caption_one(captioner_on(wire, tmp_path), drop_silent(spoken))
     picture, words = wire.requests[0]["messages"][1]["content"]
     sent = base64.b64decode(picture["image_url"]["url"].removeprefix("data:image/jpeg;base64,"))
     assert sent == spoken.images()[result.episode.kept[0].frame_id]
@@ -81,32 +86,32 @@ def test_the_endpoint_sees_the_frame_and_hears_the_line(spoken, tmp_path):
 
 
 def test_tokens_are_counted(silent, tmp_path):
-    result = captioner_on(Wire("A fox."), tmp_path).caption(silent)
+    result = caption_one(captioner_on(Wire("A fox."), tmp_path), silent)
     assert (result.prompt_tokens, result.completion_tokens) == (300, 30)
 
 
 def test_a_frame_that_is_refused_is_dropped_and_the_others_go_on(silent, tmp_path):
-    result = captioner_on(Wire(400, "A fox."), tmp_path).caption(silent)
+    result = caption_one(captioner_on(Wire(400, "A fox."), tmp_path), silent)
     assert len(result.episode.kept) == 2
-    assert result.failures[0].endswith("no caption: status 400")
+    assert result.problems[0].reason.endswith("no caption: status 400")
 
 
 def test_an_empty_answer_is_no_caption(silent, tmp_path):
-    result = captioner_on(Wire("", "A fox."), tmp_path).caption(silent)
+    result = caption_one(captioner_on(Wire("", "A fox."), tmp_path), silent)
     assert len(result.episode.kept) == 2
-    assert "empty answer" in result.failures[0]
+    assert "empty answer" in result.problems[0].reason
 
 
 def test_a_caption_that_was_cut_off_is_marked(silent, tmp_path):
-    result = captioner_on(Wire(("A fox in", "length")), tmp_path).caption(silent)
+    result = caption_one(captioner_on(Wire(("A fox in", "length")), tmp_path), silent)
     assert {status for _, status in captions(result.episode)} == {"truncated"}
 
 
 def test_after_a_breakdown_only_what_was_not_paid_is_asked(silent, tmp_path):
     with pytest.raises(ValueError, match="run again later"):
-        captioner_on(Wire("A fox.", "An owl.", 503), tmp_path).caption(silent)
+        caption_one(captioner_on(Wire("A fox.", "An owl.", 503), tmp_path), silent)
     wire = Wire("A frog.")
-    texts = captions(captioner_on(wire, tmp_path).caption(silent).episode)
+    texts = captions(caption_one(captioner_on(wire, tmp_path), silent).episode)
     assert [text for text, _ in texts] == ["A fox.", "An owl.", "A frog."]
     assert len(wire.requests) == 1
 
@@ -118,8 +123,8 @@ def test_questions_asked_at_once_are_answered_in_their_place(silent, tmp_path):
             self.replies = [digest]
             return super().__call__(request)
 
-    one_by_one = captions(captioner_on(Echo("x"), tmp_path / "a", concurrency=1).caption(silent).episode)
-    at_once = captions(captioner_on(Echo("x"), tmp_path / "b", concurrency=3).caption(silent).episode)
+    one_by_one = captions(caption_one(captioner_on(Echo("x"), tmp_path / "a", concurrency=1), silent).episode)
+    at_once = captions(caption_one(captioner_on(Echo("x"), tmp_path / "b", concurrency=3), silent).episode)
     assert len({text for text, _ in one_by_one}) == len(one_by_one)
     assert sorted(one_by_one) == sorted(at_once)
 
