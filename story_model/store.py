@@ -18,7 +18,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -140,9 +140,10 @@ class SharedLines:
         self._path = path
         self._fs, self._home = store._place(path.with_suffix(""))
 
-    def add(self, line: bytes) -> None:
-        """Put one line into the store; the caller has written it to the local file."""
-        self._put([line])
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Put lines into the store, which the caller has written to the local file; threads may do so at once."""
+        if lines:
+            self._put(lines)
 
     def gather(self) -> None:
         """Give the local file the store's lines, and the store those that only the local file has."""
@@ -171,7 +172,7 @@ class SharedLines:
                 log.warning("%s is not what was put there; it is left out", name)
             return {name: data for name, data in read.items() if name not in cut}
 
-    def _put(self, lines: list[bytes]) -> str:
+    def _put(self, lines: Sequence[bytes]) -> str:
         data = b"\n".join(lines)
         name = f"{self._home}/{hashlib.sha256(data).hexdigest()}.jsonl"
         _write(self._fs, name, data)

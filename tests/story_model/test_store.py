@@ -250,7 +250,7 @@ def test_many_small_files_travel_together_and_large_ones_alone(
 def test_a_line_paid_for_on_one_machine_is_known_on_another(here: Store, there: Store) -> None:
     ours, theirs = here.root / "demo" / "answers" / "e1.jsonl", there.root / "demo" / "answers" / "e1.jsonl"
     for line in (b'{"key": 1}', b'{"key": 2}'):
-        SharedLines(here, ours).add(line)
+        SharedLines(here, ours).add([line])
     SharedLines(there, theirs).gather()
     assert set(theirs.read_bytes().split()) == {b'{"key":', b"1}", b"2}"}
 
@@ -270,7 +270,7 @@ def test_gathered_lines_are_one_object_and_stay_so(here: Store, there: Store) ->
     path = here.root / "demo" / "answers" / "e1.jsonl"
     lines = SharedLines(here, path)
     for number in range(5):
-        lines.add(b"line %d" % number)
+        lines.add([b"line %d" % number])
     fs, base = fsspec.url_to_fs(f"{here.url}/demo/answers/e1")
     assert len(fs.find(base)) == 5
     lines.gather()
@@ -287,7 +287,7 @@ def test_a_line_that_another_machine_gathers_meanwhile_is_read_where_it_went(
 ) -> None:
     path = here.root / "demo" / "answers" / "e1.jsonl"
     for line in (b"one", b"two"):
-        SharedLines(here, path).add(line)
+        SharedLines(here, path).add([line])
     fs, _ = fsspec.url_to_fs(here.url)
     find = fs.find
 
@@ -305,7 +305,7 @@ def test_a_line_that_another_machine_gathers_meanwhile_is_read_where_it_went(
 
 def test_a_half_uploaded_line_is_left_out(here: Store, caplog: pytest.LogCaptureFixture) -> None:
     path = here.root / "demo" / "answers" / "e1.jsonl"
-    SharedLines(here, path).add(b"whole")
+    SharedLines(here, path).add([b"whole"])
     fs, base = fsspec.url_to_fs(f"{here.url}/demo/answers/e1")
     fs.pipe_file(f"{base}/{'0' * 64}.jsonl", b"ha")
     with caplog.at_level(logging.WARNING):
