@@ -18,7 +18,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -205,6 +205,24 @@ def open_store(url: str | None, root: Path) -> Store | None:
             f"the store's URL cannot be used: {error}; set STORY_STORE to one like s3://bucket/x"
         ) from None
     return Store(url, root)
+
+
+def have_results(digests: Mapping[Path, str], store: Store | None) -> None:
+    """Have finished results, digests by folder, on this machine; those that others made are fetched.
+
+    Raises:
+        ValueError: one is neither here nor in the store.
+    """
+    here = {folder: read_manifest(folder) for folder in digests}
+    lacking = [folder for folder, found in here.items() if found is None or found.digest != digests[folder]]
+    if not lacking:
+        return
+    if store is None:
+        raise ValueError(
+            f"{lacking[0]} was made on another machine ({len(lacking)} results were); set STORY_STORE, so that it gets here"
+        )
+    with ThreadPoolExecutor(_READERS) as pool:
+        list(pool.map(lambda folder: store.ensure(folder, digests[folder]), lacking))
 
 
 def _receive(fs: Any, home: str, manifest: Manifest, into: Path) -> None:  # noqa: ANN401 - fsspec has no types

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from story_model.manifest import FileEntry, Manifest, StepResult, read_manifest, run_step
-from story_model.store import SharedLines, Store, open_store
+from story_model.store import SharedLines, Store, have_results, open_store
 
 PAGES = {"a.txt": b"first", "pages/b.txt": b"second", "pages/c[1].txt": b"third"}
 
@@ -234,6 +234,15 @@ def test_a_result_is_had_by_its_digest(here: Store, there: Store) -> None:
     there.ensure(step_dir(there), digest)
     with pytest.raises(ValueError, match="demo/dataset is neither here nor whole in the store"):
         there.ensure(step_dir(there), "0" * 64)
+
+
+def test_results_of_other_machines_are_brought_together(here: Store, there: Store) -> None:
+    digests = {step_dir(there): make(here, Work()).digest}
+    with pytest.raises(ValueError, match="demo/dataset was made on another machine"):
+        have_results(digests, None)
+    have_results(digests, there)
+    have_results(digests, None)
+    assert contents(step_dir(there)) == PAGES
 
 
 def test_many_small_files_travel_together_and_large_ones_alone(
