@@ -1,14 +1,15 @@
-"""The builder by hand: `python -m storystream_builder build RUN_DIR VIDEOS`, `verify DATASET`, `stats DATASET`."""
+"""The builder by hand: `python -m storystream_builder build RUN_DIR VIDEOS`, `verify DATASET`, `stats DATASET`, ..."""
 
 import argparse
+import json
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from story_model.config import Settings, load_config, preset_names, save_config
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
-from storystream_builder.catalog import Catalog
 from storystream_builder.verify import verify_dataset
 
 
@@ -21,15 +22,22 @@ def main() -> int:
     build.add_argument("videos", type=Path, help="a folder of videos, or one video")
     build.add_argument("overrides", nargs="*", metavar="section.key=value", help="such as build.stories.length=20")
     build.add_argument("--preset", default="tiny", choices=preset_names())
-    for name, text in (("verify", "check every byte and every story"), ("stats", "count what is in it")):
-        commands.add_parser(name, help=text).add_argument("dataset_dir", type=Path)
+    commands.add_parser("verify", help="check every byte and every story").add_argument("dataset_dir", type=Path)
+    stats = commands.add_parser("stats", help="count what is in it")
+    stats.add_argument("dataset_dir", type=Path)
+    stats.add_argument("--json", action="store_true", help="for programs")
+    diff = commands.add_parser("diff", help="what changed between two builds; exit 0: nothing, 1: something, 2: error")
+    diff.add_argument("old", type=Path, help="a dataset's folder or its run's, like the other one")
+    diff.add_argument("new", type=Path)
+    diff.add_argument("--limit", type=int, default=20, help="cases of each kind that are told one by one")
+    diff.add_argument("--json", action="store_true", help="for programs; nothing is left out")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return {"build": _build, "verify": _verify, "stats": _stats}[args.command](args)
+        return {"build": _build, "verify": _verify, "stats": _stats, "diff": _diff}[args.command](args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if args.command == "diff" else 1
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -52,21 +60,22 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    with Catalog(args.dataset_dir) as catalog:
-        statistics, shared = catalog.statistics(), catalog.shared_pictures()
-    for one in statistics.subsets:
-        print(
-            f"{one.subset}/{one.split}: {one.stories} stories, {one.pairs} pairs, {one.episodes} episodes, "
-            f"{one.mean_caption_words:.1f} words a caption"
-        )
-    for title, counts in (("frames", statistics.frames_by_status), ("captions", statistics.captions_by_status)):
-        print(title)
-        for status, number in counts.items():
-            print(f"{number:9d}  {status}")
-    print(f"{shared} pictures are in more than one split")
-    for file, step, reason in statistics.problems:
-        print(f"{step}: {file}: {reason}")
+    from storystream_builder.statistics import lines_of, read_statistics
+
+    found = read_statistics(args.dataset_dir)
+    for line in [json.dumps(asdict(found), indent=1)] if args.json else lines_of(found):
+        print(line)
     return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from storystream_builder.diff import compare
+    from storystream_builder.diff_text import lines_of
+
+    found = compare(args.old, args.new)
+    for line in [json.dumps(asdict(found), indent=1)] if args.json else lines_of(found, limit=args.limit):
+        print(line)
+    return 0 if found.is_empty else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 The connection can read the dataset's folder and nothing else: no other file, no network, no extension.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,29 +17,6 @@ _TABLES = {
     "texts": "meta/stories.parquet",
     "errors": "meta/errors.parquet",
 }
-
-
-@dataclass(frozen=True)
-class SubsetStatistics:
-    """Size of one split of one subset."""
-
-    subset: str
-    split: str
-    stories: int
-    pairs: int
-    episodes: int
-    mean_caption_words: float
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What a dataset holds, and what was dropped on the way."""
-
-    subsets: list[SubsetStatistics]
-    frames_by_status: dict[str, int]
-    captions_by_status: dict[str, int]
-    problems: list[tuple[str, str, str]]
-    """(file, step, reason)"""
 
 
 class Catalog:
@@ -82,21 +58,6 @@ class Catalog:
     def _files(self, pattern: str) -> list[str]:
         """List a table's files by name: a pattern would misread a folder whose name looks like one."""
         return [str(path) for path in sorted(self._root.glob(pattern))]
-
-    def statistics(self) -> Statistics:
-        """Count stories, frames and problems, without touching a picture."""
-        subsets = self.query(
-            "SELECT subset, split, count(*), sum(len(captions))::BIGINT, count(DISTINCT episode_id), "
-            "avg(list_avg([len(string_split(caption, ' ')) for caption in captions])) "
-            "FROM read_parquet($stories) GROUP BY subset, split ORDER BY subset, split"
-        )
-        statuses = self.query("SELECT status, count(*) FROM read_parquet($frames) GROUP BY 1 ORDER BY 2 DESC, 1")
-        captions = self.query(
-            "SELECT caption_status, count(*) FROM read_parquet($frames) WHERE caption_status IS NOT NULL "
-            "GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
-        problems = self.query("SELECT file, step, reason FROM read_parquet($errors) ORDER BY ALL")
-        return Statistics([SubsetStatistics(*row) for row in subsets], dict(statuses), dict(captions), problems)
 
     def shared_pictures(self) -> int:
         """Count pictures that are, to the byte, in more than one split: shared title cards, for one."""

@@ -1,3 +1,4 @@
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -5,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from storystream_builder.__main__ import main
+
+VERSION_1 = Path(__file__).parent / "data" / "dataset_v1"
 
 
 @pytest.fixture
@@ -38,6 +41,27 @@ def test_statistics_name_every_split_and_problem(run, built):
     assert code == 0
     for expected in ("stories/train:", "stories/validation:", "decode: empty.mp4: empty"):
         assert expected in text
+
+
+def test_statistics_are_written_for_programs(run, built):
+    code, text = run("stats", built.dataset_dir, "--json")
+    assert (code, json.loads(text)["licenses"][0]["name"]) == (0, "CC BY 3.0")
+
+
+def test_equal_builds_are_no_failure(run, built):
+    assert run("diff", built.root, built.dataset_dir) == (0, "the builds are equal\n")
+
+
+def test_a_difference_is_exit_1(run, built):
+    code, text = run("diff", VERSION_1, built.dataset_dir)
+    assert code == 1
+    assert "schema version: 1 -> 2" in text
+
+
+def test_what_cannot_be_compared_is_exit_2(run, built, tmp_path):
+    code, text = run("diff", built.dataset_dir, tmp_path)
+    assert code == 2
+    assert "holds no finished dataset" in text
 
 
 def test_a_wrong_folder_is_one_line_and_a_failure(run, tmp_path):

@@ -7,15 +7,6 @@ import pytest
 from storystream_builder.catalog import Catalog
 
 
-def test_statistics_count_what_is_there(built):
-    with Catalog(built.dataset_dir) as catalog:
-        statistics = catalog.statistics()
-    assert sum(one.stories for one in statistics.subsets) == 5
-    assert sum(one.pairs for one in statistics.subsets) == 4 + 4 + 4 + 3 + 3
-    assert statistics.captions_by_status["narrated"] == 4
-    assert len(statistics.problems) == 5
-
-
 def test_a_folder_without_a_dataset_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="build it first"):
         Catalog(tmp_path)
