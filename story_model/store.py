@@ -219,7 +219,7 @@ def have_results(digests: Mapping[Path, str], store: Store | None) -> None:
         return
     if store is None:
         raise ValueError(
-            f"{lacking[0]} was made on another machine ({len(lacking)} results were); set STORY_STORE, so that it gets here"
+            f"{lacking[0]} was made on another machine (so were {len(lacking)} in all); set STORY_STORE to bring it"
         )
     with ThreadPoolExecutor(_READERS) as pool:
         list(pool.map(lambda folder: store.ensure(folder, digests[folder]), lacking))
