@@ -8,11 +8,9 @@ A second run over the same videos with the same configuration decodes, captions 
 import hashlib
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
-
-from tqdm import tqdm
 
 from story_model.build_config import BuildConfig
 from story_model.config import Settings
@@ -27,6 +25,7 @@ from storystream_builder.endpoint import connect
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.examples import write_examples
 from storystream_builder.narratives import EndpointNarrator, NarrationNarrator, Narrator
+from storystream_builder.progress import follow
 from storystream_builder.publish import write_frames, write_meta, write_stories
 from storystream_builder.sources import find_sources
 
@@ -60,8 +59,8 @@ def build_dataset(videos: Path, folder: RunFolder, *, config: BuildConfig, setti
     log.info("%d videos in %s", len(sources), videos)
     pool = ThreadPoolExecutor(config.workers)
     try:
-        prepared = pool.map(lambda source: prepare_episode(source, folder, config=config), sources)
-        outcomes = list(tqdm(prepared, total=len(sources), desc="episodes", unit="episode"))
+        running = [pool.submit(prepare_episode, source, folder, config=config) for source in sources]
+        outcomes, _ = follow((done.result() for done in as_completed(running)), len(sources))
     finally:
         pool.shutdown(cancel_futures=True)
     return publish_dataset(folder, outcomes, config=config, settings=settings, captioner=captioner, narrator=narrator)
