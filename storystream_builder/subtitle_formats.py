@@ -16,6 +16,8 @@ MAX_CUES = 100_000
 """More are not spoken in any film; the rest of the file is left unread."""
 _MAX_MARKUP = 4000
 """Longest cue in characters before its markup is stripped; what is longer is a drawing or junk."""
+_ROLL_GAP_MS = 100
+_MAX_ROLLED = 4
 _TIME = r"(-?)(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2})(?:[.,:](\d{1,6}))?"
 _TIMING = re.compile(
     rf"^[ \t]*(?:\d{{1,9}}[ \t]+)?{_TIME}[ \t]*(?:--?[ \t]?>|\u2192)[ \t]*{_TIME}(?![\d:.,])[^\n]*$", re.MULTILINE
@@ -29,12 +31,11 @@ _IS_SUBSTATION = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _NUMBER_ABOVE_TIMING = re.compile(r"\n[ \t]*\d{1,9}[ \t]*\n\Z")
-_BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _SUBSTATION_FIELDS = "layer, start, end, style, name, marginl, marginr, marginv, effect, text".split(", ")  # noqa: SIM905
 _EFFECTS = ("fx", "code", "template")
 """Karaoke tools mark by these what they made of a line: a syllable a row."""
 
-_TAGS = re.compile(r"<rt>[^<]*</rt>|<[^<>]*>")
+_TAGS = re.compile(r"<rt[^<>]*>[^<]*</rt>|<[^<>]*>")
 _OVERRIDES = re.compile(r"(\{[^{}]*\})")
 _DRAWING = re.compile(r"\\p(\d{1,3})")
 _ESCAPES = re.compile(r"\\[Nnh]")
@@ -50,6 +51,15 @@ class Cue:
     """None where it cannot be read."""
     end_ms: int | None
     text: str
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is on the screen at once, line by line."""
+
+    start_ms: int
+    end_ms: int
+    lines: tuple[str, ...]
 
 
 def read_cues(text: str) -> Iterator[Cue]:
@@ -91,15 +101,41 @@ def _without_braces(markup: str, is_substation: bool) -> str:
 
 def _timed_blocks(text: str, *, is_vtt: bool) -> Iterator[Cue]:
     """Read SubRip or WebVTT: a timing, and the words until a blank line (WebVTT) or the next number (SubRip)."""
-    timings = islice(_TIMING.finditer(text), MAX_CUES + 1)
-    for number, (timing, following) in enumerate(pairwise([*timings, None])):
-        if timing is None or number == MAX_CUES:
-            return
+    timings = list(islice(_TIMING.finditer(text), MAX_CUES + 1))
+    blocks = []
+    for timing, following in pairwise([*timings, None]):
+        assert timing is not None
         end = following.start() if following else len(text)
         body = text[timing.end() : min(end, timing.end() + 2 * _MAX_MARKUP)]
-        body = _BLANK_LINE.split(body, maxsplit=1)[0] if is_vtt else _NUMBER_ABOVE_TIMING.sub("\n", body)
-        groups = timing.groups()
-        yield Cue(_milliseconds(groups[:5]), _milliseconds(groups[5:]), plain(body))
+        body = body.split("\n\n", 1)[0] if is_vtt else _NUMBER_ABOVE_TIMING.sub("\n", body)
+        shown = [plain(line) for line in body.split("\n")] if len(body) <= _MAX_MARKUP else []
+        start_ms, end_ms = _milliseconds(timing.groups()[:5]), _milliseconds(timing.groups()[5:])
+        blocks.append(_Block(start_ms, end_ms, tuple(line for line in shown if line)))
+    return _unrolled(blocks[:MAX_CUES])
+
+
+def _unrolled(blocks: Sequence[_Block]) -> Iterator[Cue]:
+    """Say each line of rolling captions once; live and automatic ones show a line again above the next one.
+
+    Only where most of a file does so: elsewhere a line that is repeated is spoken twice. What says nothing new is
+    given as the cue before it once more, so that it is counted as a repetition.
+    """
+    known = [_num_shown_before(before, after) for before, after in pairwise([_Block(0, 0, ()), *blocks])]
+    is_rolling = len(blocks) > 2 and 2 * sum(map(bool, known)) > len(blocks)
+    said: Cue | None = None
+    for block, num_known in zip(blocks, known, strict=True):
+        lines = block.lines[num_known:] if is_rolling else block.lines
+        if lines or said is None or not num_known:
+            said = Cue(block.start_ms, block.end_ms, " ".join(lines))
+        yield said
+
+
+def _num_shown_before(before: _Block, after: _Block) -> int:
+    """Count the first lines of a block that the one before it, which it follows at once, ended with."""
+    if not before.start_ms <= after.start_ms <= before.end_ms + _ROLL_GAP_MS:
+        return 0
+    counts = range(min(len(before.lines), len(after.lines), _MAX_ROLLED), 0, -1)
+    return next((n for n in counts if before.lines[-n:] == after.lines[:n]), 0)
 
 
 def _substation(text: str) -> Iterator[Cue]:

@@ -94,9 +94,9 @@ def gather(
         "with times that cannot be were left out": senseless,
         "that repeat another were left out": repeated,
     }
-    told = [*notes, *(f"{count} subtitle lines {reason}" for reason, count in counts.items() if count)]
+    told = [*notes, *(f"{count} lines {reason}" for reason, count in counts.items() if count)]
     if len(lines) + empty + senseless + repeated >= MAX_CUES:
-        told.append(f"what follows the first {MAX_CUES} subtitle lines was left out")
+        told.append(f"what follows the first {MAX_CUES} lines was left out")
     ordered = sorted(lines, key=lambda line: (line.start_ms, line.end_ms))
     return Transcript(tuple(ordered), tuple(told), source, language)
 

@@ -93,14 +93,14 @@ def test_substation_markup_drawings_and_effects_are_no_text(tmp_path):
     track = Track("ass", [(100 * i, 100 * i + 50, text) for i, text in enumerate(events, 1)])
     transcript = read_embedded(mux(tmp_path / "x.mkv", track))
     assert [line.text for line in transcript.lines] == ["Hallo you, Pip", "Bye"]
-    assert transcript.notes == ("1 subtitle lines without text or with an end before their start were left out",)
+    assert transcript.notes == ("1 lines without text or with an end before their start were left out",)
 
 
 def test_the_clock_starts_with_the_first_picture(tmp_path):
     lines = [(0, 500, "before the film"), (1200, 1500, "Hello")]
     transcript = read_embedded(mux(tmp_path / "x.mkv", Track(lines=lines), first_picture_ms=1000))
     assert transcript.lines == (Line(200, 500, "Hello"),)
-    assert transcript.notes == ("1 subtitle lines with times that cannot be were left out",)
+    assert transcript.notes == ("1 lines with times that cannot be were left out",)
 
 
 def said(text, **kwargs):
@@ -209,3 +209,15 @@ def test_a_broken_video_never_raises(tmp_path, name, codec):
             data[rng.randrange(len(data))] = rng.randrange(256)
         transcript = read_embedded(io.BytesIO(data))
         assert transcript is None or transcript.source == "embedded"
+
+
+def test_the_subtitles_of_a_real_clip_are_read(clips):
+    transcript = read_embedded(clips / "extra" / "nasa_13013.mp4")
+    first = Line(210, 4260, "NAR: This is the optical and science segment of the Webb")
+    assert (transcript.lines[0], len(transcript.lines)) == (first, 4)
+    assert (transcript.notes, transcript.source, transcript.language) == ((), "embedded", "en")
+
+
+def test_real_clips_without_subtitles_have_none(clips):
+    videos = [clips / "bbb_480p_30s.mp4", clips / "bbb_moviepy_30s.webm", clips / "extra" / "decord_corrupted.mp4"]
+    assert [read_embedded(video) for video in videos] == [None, None, None]

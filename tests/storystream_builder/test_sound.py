@@ -101,3 +101,12 @@ def test_broken_sound_is_counted_or_refused_and_nothing_else(tmp_path):
         counted += bool(notes)
         assert all(np.isfinite(block.samples).all() for block in found)
     assert counted
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("bbb_480p_30s.mp4", 30.0), ("bbb_moviepy_30s.webm", 30.0), ("extra/nasa_13013.mp4", 13.1)]
+)
+def test_the_sound_of_a_real_clip_is_heard_whole(clips, name, seconds):
+    found, notes = blocks(clips / name)
+    assert len(heard(found)) / SAMPLE_RATE == pytest.approx(seconds, abs=0.1)
+    assert (notes, len(heard(found)) / SAMPLE_RATE) == ([], pytest.approx(found[-1].end_s - found[0].start_s))

@@ -120,7 +120,7 @@ def test_substation_markup_is_stripped(markup, words):
     [
         ("<i>Hello</i> <font color='#fff'>you</font>", "Hello you"),
         ("<v Pip>Hello <c.loud>you</c><00:01.000> there", "Hello you there"),
-        ("<ruby>\u732b<rt>neko</rt></ruby>", "\u732b"),
+        ("<ruby>\u732b<rt>neko</rt><rt.x>cat</rt></ruby>", "\u732b"),
         ("Fish &amp; chips &lt;3 &nbsp;&#x263a;", "Fish & chips <3 \u263a"),
         ("I <3 you", "I <3 you"),
         ("{laughs} {y:i}Hello {\\i1}you", "{laughs} Hello you"),
@@ -139,3 +139,44 @@ def test_markup_and_what_cannot_be_seen_is_stripped(markup, words):
 def test_no_more_cues_are_read_than_a_film_can_hold():
     cue = "00:01 --> 00:02\n\n"
     assert sum(1 for _ in read_cues(cue * (MAX_CUES + 5))) == MAX_CUES
+
+
+AUTOMATIC = """WEBVTT
+Kind: captions
+
+00:00:00.000 --> 00:00:02.000 align:start position:0%
+\x20
+hello<00:00:00.500><c> there</c>
+
+00:00:02.000 --> 00:00:02.010 align:start position:0%
+hello there
+\x20
+
+00:00:02.010 --> 00:00:04.000 align:start position:0%
+hello there
+my<00:00:03.000><c> friend</c>
+
+00:00:04.000 --> 00:00:04.010 align:start position:0%
+my friend
+\x20
+
+00:00:04.010 --> 00:00:06.000 align:start position:0%
+my friend
+my friend
+"""
+
+
+def test_automatic_captions_say_each_line_once():
+    hello, friend, again = Cue(0, 2000, "hello there"), Cue(2010, 4000, "my friend"), Cue(4010, 6000, "my friend")
+    assert list(read_cues(AUTOMATIC)) == [hello, hello, friend, friend, again]
+
+
+def test_captions_that_roll_by_three_lines_say_each_line_once():
+    rows = ["a", "b", "c", "d", "e", "f"]
+    text = "".join(f"00:0{i},0 --> 00:0{i + 1},0\n" + "\n".join(rows[i : i + 3]) + "\n\n" for i in range(4))
+    assert [cue.text for cue in read_cues(text)] == ["a b c", "d", "e", "f"]
+
+
+def test_a_word_that_is_spoken_twice_stays():
+    text = "00:01,0 --> 00:02,0\nNo!\n\n00:02,0 --> 00:03,0\nNo!\nStop!\n\n00:03,0 --> 00:04,0\nWhy?\n\n"
+    assert [cue.text for cue in read_cues(text + "00:04,0 --> 00:05,0\nSo.\n")] == ["No!", "No! Stop!", "Why?", "So."]

@@ -36,7 +36,7 @@ def test_lines_without_text_or_length_are_counted(tmp_path):
     path = write_srt(tmp_path / "x.srt", [(0, 1, "good"), (1, 2, "<b></b>"), (3, 2, "backwards")])
     transcript = read_transcript(path)
     assert len(transcript.lines) == 1
-    assert transcript.notes[0].startswith("2 subtitle lines")
+    assert transcript.notes[0].startswith("2 lines")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -137,14 +137,14 @@ def test_the_language_in_the_name_helps_to_guess_the_encoding(tmp_path):
 def test_times_that_cannot_be_are_counted(cue):
     transcript = gather([cue, Cue(0, 1000, "good")], source="file")
     assert transcript.lines == (Line(0, 1000, "good"),)
-    assert transcript.notes == ("1 subtitle lines with times that cannot be were left out",)
+    assert transcript.notes == ("1 lines with times that cannot be were left out",)
 
 
 def test_lines_that_are_equal_become_one():
     cues = [Cue(0, 1000, "twice"), Cue(0, 1000, "twice"), Cue(0, 1000, "other"), Cue(0, 1001, "twice")]
     transcript = gather(cues, source="file")
     assert [line.text for line in transcript.lines] == ["twice", "other", "twice"]
-    assert transcript.notes == ("1 subtitle lines that repeat another were left out",)
+    assert transcript.notes == ("1 lines that repeat another were left out",)
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
