@@ -1,0 +1,1 @@
+"""Datasets that others published, brought into our layout."""
