@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 import langcodes
+from pydantic import TypeAdapter, ValidationError
 
+from story_model.manifest import write_atomically
 from storystream_builder.subtitle_formats import MAX_CUES, Cue, read_cues
 from storystream_builder.text_encoding import decode_text
 
@@ -50,6 +52,9 @@ class Transcript:
     """As a short code (`en`, `pt-BR`) where the source names it."""
 
 
+_JSON = TypeAdapter(Transcript)
+
+
 def read_transcript(path: Path, *, language: str | None = None) -> Transcript:
     """Read a subtitle file: SubRip, WebVTT or SubStation (`.srt`, `.vtt`, `.ass`, `.ssa`), in whatever encoding.
 
@@ -71,6 +76,25 @@ def read_transcript(path: Path, *, language: str | None = None) -> Transcript:
     if not transcript.lines:
         raise ValueError("; ".join(["the subtitle file holds no timed line", *transcript.notes]))
     return transcript
+
+
+def write_transcript(path: Path, transcript: Transcript) -> None:
+    """Write a transcript as JSON, whole or not at all: how a process hands it to the one that started it."""
+    write_atomically(path, _JSON.dump_json(transcript, indent=1))
+
+
+def load_transcript(path: Path) -> Transcript:
+    """Read a transcript that `write_transcript` wrote.
+
+    Raises:
+        ValueError: the file is missing, or is none.
+    """
+    try:
+        return _JSON.validate_json(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise ValueError(f"{path} is no transcript ({error.error_count()} faults); remove it and build again") from None
 
 
 def gather(

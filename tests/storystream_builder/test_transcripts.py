@@ -5,7 +5,16 @@ from drawn_videos import write_srt
 
 from storystream_builder import transcripts
 from storystream_builder.subtitle_formats import Cue
-from storystream_builder.transcripts import Line, gather, line_for, read_transcript, short_code
+from storystream_builder.transcripts import (
+    Line,
+    Transcript,
+    gather,
+    line_for,
+    load_transcript,
+    read_transcript,
+    short_code,
+    write_transcript,
+)
 
 
 def test_an_srt_becomes_timed_lines(tmp_path):
@@ -217,3 +226,21 @@ def test_the_line_over_a_frame_is_found_without_looking_at_every_line(monkeypatc
     monkeypatch.setattr(Line, "overlap_ms", lambda line, *span: looked_at.append(line) or overlap(line, *span))
     assert line_for(lines, at_ms=4_000_950, start_ms=4_000_500, end_ms=4_001_000) == "4000"
     assert len(looked_at) < 10
+
+
+def test_a_transcript_is_handed_over_whole(tmp_path):
+    transcript = Transcript((Line(0, 1, "Käse \u2028 猫"),), ("a note",), "speech", "de")
+    write_transcript(tmp_path / "x.json", transcript)
+    assert load_transcript(tmp_path / "x.json") == transcript
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"lines": [{"start_ms": "soon"}]}', b'{"source": "hearsay"}', b"\xff"])
+def test_what_is_no_transcript_is_refused(tmp_path, data):
+    (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(ValueError, match="is no transcript"):
+        load_transcript(tmp_path / "x.json")
+
+
+def test_a_missing_transcript_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_transcript(tmp_path / "x.json")
