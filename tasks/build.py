@@ -19,7 +19,7 @@ from storystream_builder.sources import Source
 from tasks.artifacts import show_numbers
 from tasks.measure import step
 from tasks.run import tell_what_we_do
-from tasks.runners import Runner, runner_of
+from tasks.runners import runner_of
 
 
 @task(name="draw series", cache_policy=NO_CACHE)
@@ -49,9 +49,7 @@ def prepare_episode(name: str, source: Source, folder: RunFolder, config: BuildC
         return build.prepare_episode(source, folder, config=config)
 
 
-def prepare_episodes(
-    videos: Path, folder: RunFolder, config: BuildConfig, *, on: Runner = "threads"
-) -> list[EpisodeOutcome]:
+def prepare_episodes(videos: Path, folder: RunFolder, config: BuildConfig) -> list[EpisodeOutcome]:
     """Decode all episodes, `config.workers` at once, and hand out what became of each in their order.
 
     Raises:
@@ -60,8 +58,8 @@ def prepare_episodes(
     build.make_captioner(folder, config, Settings())
     build.make_narrator(folder, config, Settings())
     # Steps in other processes cannot book their time here: there, the whole stretch counts.
-    booked = nullcontext() if on == "threads" else step("keyframes")
-    with booked, runner_of(on, config.workers, cluster=Settings().cluster) as runner:
+    booked = nullcontext() if config.runner == "threads" else step("keyframes")
+    with booked, runner_of(config.runner, config.workers, cluster=Settings().cluster) as runner:
         given = {"folder": folder, "config": config}
         futures = [
             runner.submit(prepare_episode, {"name": source.name, "source": source, **given})

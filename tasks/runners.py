@@ -8,11 +8,11 @@ import importlib
 import logging
 import os
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-Runner = Literal["threads", "processes", "dask", "ray"]
+from story_model.build_config import Runner
 
 _LOOPBACK = "127.0.0.1"
 

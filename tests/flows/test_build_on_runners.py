@@ -1,16 +1,15 @@
 """Where its tasks run decides how fast a dataset is built, and nothing else."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect import flow
 
+from flows.build_dataset import build_dataset
 from story_model.config import load_config
-from story_model.workspace import RunFolder
+from story_model.manifest import read_manifest
 from storystream_builder.cartoon import film
-from tasks.build import prepare_episodes, publish_dataset
-from tasks.runners import Runner
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -30,10 +29,14 @@ def where_installed(runner: str) -> object:
     return pytest.param(runner, marks=pytest.mark.skipif(missing, reason=reason))
 
 
-@flow(name="build-on")
-def build_on(runner: Runner, videos: Path, root: Path) -> str:
-    folder, config = RunFolder(root), load_config("tiny", SMALL).build
-    return publish_dataset(folder, prepare_episodes(videos, folder, config, on=runner), config).digest
+@pytest.fixture(scope="module", autouse=True)
+def workspace(mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORY_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
+        patch.setenv("STORY_TRACKING_URI", mlflow_uri)
+        patch.delenv("STORY_CLUSTER", raising=False)
+        patch.delenv("STORY_STORE", raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +46,19 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def digest_built_on(runner: str, videos: Path) -> str:
+    folder = build_dataset(runner, overrides=(*SMALL, f"build.runner={runner}"), videos=str(videos))
+    manifest = read_manifest(Path(folder))
+    assert manifest is not None
+    assert manifest.counts["episodes"] == 4
+    return manifest.digest
+
+
 @pytest.fixture(scope="module")
-def digest_of_threads(prefect_server: None, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return build_on("threads", videos, tmp_path_factory.mktemp("threads") / "run")
+def digest_of_threads(prefect_server: None, workspace: None, videos: Path) -> str:
+    return digest_built_on("threads", videos)
 
 
 @pytest.mark.parametrize("runner", ["processes", where_installed("dask"), where_installed("ray")])
-def test_every_runner_builds_the_same_dataset(
-    runner: Runner, digest_of_threads: str, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("STORY_CLUSTER", raising=False)
-    assert build_on(runner, videos, tmp_path / "run") == digest_of_threads
+def test_every_runner_builds_the_same_dataset(runner: str, digest_of_threads: str, videos: Path) -> None:
+    assert digest_built_on(runner, videos) == digest_of_threads

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from tasks.runners import Runner, runner_of
+from story_model.build_config import Runner
+from tasks.runners import runner_of
 
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("prefect_dask") is None,
