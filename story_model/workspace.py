@@ -3,7 +3,8 @@
 workspace/<run>/
     config.yaml        the resolved RunConfig
     videos/            the drawn series (absent where the user brings videos)
-    episodes/<id>/     one decoded episode: shots, keyframes
+    episodes/<id>/     one decoded episode: shots, candidates with their scores
+    transcripts/<id>/  what is spoken in it, where the video itself was asked
     answers/           what the captioning endpoint said
     dataset/           the published StoryStream dataset
     features/          what frozen networks make of pictures: the feature store
@@ -51,6 +52,11 @@ class RunFolder:
     def episodes_dir(self) -> Path:
         """Decoded episodes, a folder each."""
         return self.root / "episodes"
+
+    @property
+    def transcripts_dir(self) -> Path:
+        """Lines found in videos' own streams or recognised, a folder an episode."""
+        return self.root / "transcripts"
 
     @property
     def answers_dir(self) -> Path:

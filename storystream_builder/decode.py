@@ -4,10 +4,7 @@
 eats memory takes this process down and nothing else. Results: `episode.json` and `candidates.parquet` in FOLDER.
 """
 
-import os
-import resource
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -20,6 +17,7 @@ import pyarrow as pa
 from story_model.build_config import CandidatesConfig
 from story_model.manifest import write_atomically
 from storystream_builder.candidates import Candidate, Candidates, Contrasts, as_candidates
+from storystream_builder.children import end_with_parent, limit_memory
 from storystream_builder.parquet import write_table
 from storystream_builder.pictures import Pixels, thumbnail
 from storystream_builder.records import (
@@ -178,31 +176,12 @@ def _milliseconds(pts: int, time_base: Fraction) -> int:
     return round(1000 * pts * time_base)
 
 
-def _limit_memory(gigabytes: float) -> None:
-    """Cap the address space at what the libraries take already plus an allowance; the kernel tells only on Linux."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        taken = int(statm.read_text().split()[0]) * resource.getpagesize()
-        limit = taken + int(gigabytes * 2**30)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone: the pipe on standard input closes then."""
-
-    def wait() -> None:
-        os.read(sys.stdin.fileno(), 1)
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
     """Run the job that the command line describes."""
     video, out_dir, text = sys.argv[1:4]
     job = DecodeJob.model_validate_json(text)
-    _end_with_parent()
-    _limit_memory(job.max_memory_gb)
+    end_with_parent()
+    limit_memory(job.max_memory_gb)
     cv2.setNumThreads(1)
     decode_episode(Path(video), Path(out_dir), job)
 

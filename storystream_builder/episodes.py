@@ -7,8 +7,6 @@ them never ends a run over a thousand.
 import logging
 import os
 import resource
-import subprocess
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,26 +15,17 @@ from filelock import FileLock
 from story_model.build_config import BuildConfig
 from story_model.manifest import Manifest, StepResult, run_step
 from story_model.workspace import RunFolder
+from storystream_builder.children import run_child
+from storystream_builder.problems import Problem
 from storystream_builder.records import EPISODE, TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing
 from storystream_builder.sources import SOURCES, UNKNOWN, Source
-from storystream_builder.transcripts import Transcript, read_transcript
-from storystream_builder.videos import SourceError, content_id, printable, subtitles_of
+from storystream_builder.spoken import transcript_of
+from storystream_builder.transcripts import Transcript
+from storystream_builder.videos import SourceError, content_id
 
 log = logging.getLogger(__name__)
 
 DECODE_VERSION = 2
-_PACKAGE_PARENT = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A row of `meta/errors.parquet`."""
-
-    file: str
-    step: str
-    reason: str
-    code: str
-    """The kind of it, one of few."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,9 @@ def prepare_episode(source: Source, folder: RunFolder, *, config: BuildConfig) -
     if record.fault:
         return replace(_set_aside(source, record.fault, record.reason), source_sha256=digest, reused=manifest.reused)
     notes = [Problem(source.name, "decode", record.note, record.note.split(":")[0])] if record.note else []
-    transcript, more = _transcript(source)
+    transcript, more = transcript_of(
+        source.video, source.name, episode_id=episode_id, digest=digest, folder=folder, config=config
+    )
     outcome = EpisodeOutcome(source, episode_id, digest, transcript, (*notes, *more), manifest.reused)
     if manifest.reused:
         return outcome
@@ -116,7 +107,8 @@ def _decoded(source: Source, folder: RunFolder, key: DecodeKey, config: BuildCon
     )
 
     def work(out: Path) -> StepResult:
-        _run_child(source.video, out, job, timeout_s=config.decode.timeout_s)
+        arguments = [str(source.video.resolve()), str(out.resolve()), job.model_dump_json()]
+        run_child("storystream_builder.decode", *arguments, log_dir=out, timeout_s=config.decode.timeout_s)
         record = read_record(folder, key.episode_id)
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         counts = {"frames": record.num_frames, "corrupt_frames": record.num_corrupt, "shots": len(record.shots)}
@@ -134,43 +126,3 @@ def _decoded(source: Source, folder: RunFolder, key: DecodeKey, config: BuildCon
 def _num_cores() -> int:
     """Count the cores that this process may use; an affinity is known on Linux only."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _run_child(video: Path, out_dir: Path, job: DecodeJob, *, timeout_s: float) -> None:
-    """Decode in a process of its own.
-
-    Raises:
-        SourceError: it crashed or took too long; both are tried again by the next run.
-    """
-    command = [sys.executable, "-m", "storystream_builder.decode"]
-    arguments = [str(video.resolve()), str(out_dir.resolve()), job.model_dump_json()]
-    with (
-        (out_dir / ".decode.log").open("w+b") as errors,
-        subprocess.Popen([*command, *arguments], cwd=_PACKAGE_PARENT, stdin=subprocess.PIPE, stderr=errors) as process,
-    ):
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise SourceError("timed out", f"over {timeout_s} s (build.decode.timeout_s)") from None
-        except BaseException:
-            process.kill()
-            raise
-        if code != 0:
-            errors.seek(0)
-            last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-            how = f"signal {-code}" if code < 0 else f"exit {code}"
-            raise SourceError("crashed", f"the decoder ended with {how}: {' '.join(last) or 'no message'}")
-
-
-def _transcript(source: Source) -> tuple[Transcript, list[Problem]]:
-    path = subtitles_of(source.video)
-    if path is None:
-        return Transcript(), []
-    name = printable(path.name)
-    try:
-        transcript = read_transcript(path)
-    except ValueError as error:
-        log.warning("%s: %s; the episode goes on without lines", name, error)
-        return Transcript(), [Problem(name, "transcript", f"{error}; the episode goes on without lines", "unreadable")]
-    return transcript, [Problem(name, "transcript", note, "guessed") for note in transcript.notes]

@@ -21,7 +21,7 @@ from story_model.manifest import sha256_of
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .wmv .flv .ogv .3gp".split()  # noqa: SIM905
 )
-SUBTITLE_SUFFIXES = (".srt", ".vtt")
+SUBTITLE_SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
 _CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
 
 Fault = Literal[
@@ -76,15 +76,20 @@ def find_videos(videos: Path) -> list[Path]:
     return sorted(visible, key=os.fsencode)
 
 
-def subtitles_of(video: Path) -> Path | None:
-    """Find the subtitle file beside a video: `x.srt` or `x.vtt`, else the first of `x.<language>.srt`; none without."""
-    exact = [video.with_suffix(suffix) for suffix in SUBTITLE_SUFFIXES]
-    found = next((path for path in exact if path.is_file()), None)
-    if found is not None:
-        return found
-    beside = [path for path in video.parent.iterdir() if path.suffix.lower() in SUBTITLE_SUFFIXES]
-    named = [path for path in beside if video.stem in (path.stem, Path(path.stem).stem) and path.is_file()]
-    return min(named, key=lambda path: (path.stem != video.stem, os.fsencode(path)), default=None)
+def subtitles_of(video: Path, *, language: str | None = None) -> Path | None:
+    """Find the subtitle file beside a video: `x.<language>.srt` where one is wanted, `x.srt`, else another language's.
+
+    Of several kinds the first of `SUBTITLE_SUFFIXES` is taken; none without any.
+    """
+    beside = [path for path in video.parent.iterdir() if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file()]
+    named = [path for path in beside if path.stem == video.stem or path.stem.startswith(f"{video.stem}.")]
+
+    def rank(path: Path) -> tuple[bool, bool, int, bytes]:
+        parts = path.stem.removeprefix(video.stem).lower().split(".")
+        kind = SUBTITLE_SUFFIXES.index(path.suffix.lower())
+        return language is None or language.lower() not in parts, path.stem != video.stem, kind, os.fsencode(path)
+
+    return min(named, key=rank, default=None)
 
 
 def printable(name: str) -> str:

@@ -103,7 +103,7 @@ def test_the_manifest_accounts_for_every_candidate(built):
 
 def test_a_second_run_recomputes_nothing(built, mixed_videos, settings, monkeypatch):
     config = small_config(license="CC BY 3.0", attribution="us", workers=1)
-    monkeypatch.setattr("storystream_builder.episodes._run_child", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr("storystream_builder.episodes.run_child", lambda *_, **__: pytest.fail("decoded again"))
     assert build_dataset(mixed_videos, built, config=config, settings=settings).reused
 
 
@@ -123,7 +123,7 @@ def test_the_same_videos_make_the_same_bytes_elsewhere(mixed_videos, settings, t
 def test_other_story_lengths_decode_nothing_again(built, mixed_videos, settings, tmp_path, monkeypatch):
     copy = RunFolder(tmp_path / "run")
     shutil.copytree(built.root, copy.root)
-    monkeypatch.setattr("storystream_builder.episodes._run_child", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr("storystream_builder.episodes.run_child", lambda *_, **__: pytest.fail("decoded again"))
     config = small_config(stories={"length": 2, "min_length": 2, "chunk_length": 2})
     manifest = build_dataset(mixed_videos, copy, config=config, settings=settings)
     assert manifest.counts["stories"] > read_manifest(built.dataset_dir).counts["stories"]

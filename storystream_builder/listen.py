@@ -1,0 +1,77 @@
+"""What a video itself says: its subtitle streams or, recognised by a network, its sound; in a process of its own.
+
+`python -m storystream_builder.listen VIDEO FOLDER JOB` is what `spoken.py` starts. Result: `transcript.json` in FOLDER.
+"""
+
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from story_model.build_config import TranscriptSource
+from story_model.manifest import write_atomically
+from story_model.section import Section
+from storystream_builder.children import end_with_parent, limit_memory
+from storystream_builder.embedded_subtitles import read_embedded
+from storystream_builder.speech import load_recognizer
+from storystream_builder.transcripts import Transcript
+
+TRANSCRIPT = "transcript.json"
+
+
+class ListenKey(Section):
+    """All that decides what is found."""
+
+    source_sha256: str
+    sources: tuple[TranscriptSource, ...]
+    language: str | None
+    network_sha256: str | None
+
+
+class ListenJob(Section):
+    """What the process is told: the key, and what does not change the result."""
+
+    key: ListenKey
+    speech_folder: str | None
+    max_memory_gb: float
+
+
+class Heard(BaseModel):
+    """The result as it lies on disk."""
+
+    transcript: Transcript
+
+
+def listen(video: Path, job: ListenJob) -> Transcript:
+    """Take the lines of the first source that has some; notes of those before it are kept.
+
+    Raises:
+        ValueError: speech is to be recognised and its network cannot be used.
+    """
+    notes: tuple[str, ...] = ()
+    for source in job.key.sources:
+        if source == "embedded":
+            found = read_embedded(video, language=job.key.language) or Transcript()
+        elif source == "speech":
+            network = Path(job.speech_folder) if job.speech_folder else None
+            found = load_recognizer(network).transcribe(video, language=job.key.language)
+        else:
+            continue
+        notes += found.notes
+        if found.lines:
+            return Transcript(found.lines, notes, found.source, found.language)
+    return Transcript(notes=notes)
+
+
+def main() -> None:
+    """Run the job that the command line describes."""
+    video, out_dir, text = sys.argv[1:4]
+    job = ListenJob.model_validate_json(text)
+    end_with_parent()
+    limit_memory(job.max_memory_gb)
+    heard = Heard(transcript=listen(Path(video), job))
+    write_atomically(Path(out_dir) / TRANSCRIPT, heard.model_dump_json(indent=1).encode())
+
+
+if __name__ == "__main__":
+    main()
