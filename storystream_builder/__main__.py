@@ -10,6 +10,7 @@ from pathlib import Path
 from story_model.config import Settings, load_config, preset_names, save_config
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
+from storystream_builder.export_command import add_export_command
 from storystream_builder.importers.command import add_import_command
 from storystream_builder.verify import verify_dataset
 
@@ -33,6 +34,7 @@ def main() -> int:
     diff.add_argument("--limit", type=int, default=20, help="cases of each kind that are told one by one")
     diff.add_argument("--json", action="store_true", help="for programs; nothing is left out")
     add_import_command(commands)
+    add_export_command(commands)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
