@@ -47,8 +47,8 @@ def answer_of(body: object) -> Answer:
         raise QuestionRefused(f"a reply of another form: {where or 'body'}: {first['msg']}") from None
     prompt_tokens, completion_tokens = tokens_of(body)
     if not choices:
-        if message := error_message(body):
-            raise QuestionRefused(message)
+        if said := error_message(body):
+            raise QuestionRefused(said)
         if not prompt_tokens + completion_tokens:
             raise QuestionRefused("an answer without choices")
         return Answer("", NO_CHOICES, prompt_tokens, completion_tokens)
