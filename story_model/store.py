@@ -192,18 +192,21 @@ def open_store(url: str | None, root: Path) -> Store | None:
     """Make the store that a URL names, for the folders under `root`; none without a URL.
 
     Raises:
-        ValueError: no filesystem of that kind is known, or its package is not installed.
+        ValueError: no filesystem of that kind is known, its package is not installed, or there is no such bucket.
     """
     if not url:
         return None
     try:
-        url_to_fs(url)
+        fs, base = url_to_fs(url)
     except ImportError as error:
         raise ValueError(f"the store needs a package: {error}; for s3:// pip install 'storystream[s3]'") from None
     except ValueError as error:
         raise ValueError(
             f"the store's URL cannot be used: {error}; set STORY_STORE to one like s3://bucket/x"
         ) from None
+    bucket = base.strip("/").partition("/")[0]
+    if not base.startswith("/") and not fs.exists(bucket):  # else the first write would make it, misspelt or not
+        raise ValueError(f"the store's bucket {bucket!r} does not exist; make it, or mend STORY_STORE")
     return Store(url, root)
 
 

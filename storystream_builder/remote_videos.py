@@ -6,13 +6,14 @@ video a worker takes space at a time.
 """
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from filelock import FileLock, Timeout
 from fsspec.core import url_to_fs
 
 from story_model.workspace import contained
@@ -91,20 +92,48 @@ def local_copy(video: Path | RemoteVideo, scratch: Path) -> Iterator[Path]:
     if isinstance(video, Path):
         yield video
         return
-    scratch.mkdir(parents=True, exist_ok=True)
+    _sweep(scratch)
     free = shutil.disk_usage(scratch).free
     if (video.bytes or 0) > free:
         raise ValueError(
             f"{video.name} has {video.bytes} bytes and {scratch} has {free} free; make room, then run again"
         )
-    with TemporaryDirectory(dir=scratch, prefix="video-") as name:
-        folder = Path(name)
+    with _folder_for_now(scratch) as folder:
         path = _copy(video.url, folder)
         if video.bytes is not None and path.stat().st_size != video.bytes:
             raise SourceError("unreadable", f"{path.stat().st_size} of its {video.bytes} bytes arrived")
         for url in video.beside:
             _copy(url, folder)
         yield path
+
+
+@contextmanager
+def _folder_for_now(scratch: Path) -> Iterator[Path]:
+    """Make a folder that goes with the block; a lock tells others that it is in use."""
+    folder = scratch / f"video-{uuid.uuid4().hex}"
+    with FileLock(_lock_of(folder)):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+            _lock_of(folder).unlink(missing_ok=True)
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove what killed processes left: folders that nobody holds."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    for folder in scratch.glob("video-*"):
+        try:
+            with FileLock(_lock_of(folder), timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+        except Timeout:
+            continue  # it is being read
+        _lock_of(folder).unlink(missing_ok=True)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _copy(url: str, folder: Path) -> Path:

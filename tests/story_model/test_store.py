@@ -333,6 +333,17 @@ def test_a_filesystem_that_nobody_knows_is_refused_before_anything_runs(tmp_path
         open_store("nowhere://x", tmp_path)
 
 
+def test_a_bucket_that_is_not_there_is_not_made(s3: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bucket 'misspelt' does not exist"):
+        open_store("s3://misspelt/x", tmp_path)
+    assert open_store(s3, tmp_path) == Store(s3, tmp_path)
+
+
+@pytest.mark.parametrize("url", ["memory://new/x", "file:///tmp/new/x", "/tmp/new/x"])
+def test_a_folder_that_is_not_there_is_made_with_the_first_step(url: str, tmp_path: Path) -> None:
+    assert open_store(url, tmp_path) == Store(url, tmp_path)
+
+
 def test_a_filesystem_whose_package_is_missing_names_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

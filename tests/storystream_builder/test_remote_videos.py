@@ -64,6 +64,17 @@ def test_a_copy_goes_when_reading_it_fails(url, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_process_left_goes_with_the_next_copy_and_what_is_in_use_stays(url, tmp_path):
+    left = tmp_path / "video-left"
+    left.mkdir()
+    (left / "x.mp4").write_bytes(b"of a killed process")
+    first, second = find_remote_videos(url)
+    with local_copy(first, tmp_path) as one, local_copy(second, tmp_path):
+        assert not left.exists()
+        assert one.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_equal_names_of_two_folders_do_not_meet(url, tmp_path):
     put(url, {"c/01.mkv": b"third!"})
     first, *_, third = find_remote_videos(url)
