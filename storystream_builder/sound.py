@@ -18,6 +18,9 @@ _MAX_HOURS = 100
 _MAX_GAP_S = 0.1
 """Where two frames of sound lie further apart a new piece begins, so that times stay true."""
 
+_RATES = range(4_000, 768_001)
+"""Samples a second that a recording may have: a broken file may claim one, and a minute would become gigabytes."""
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -70,7 +73,10 @@ class Sound:
         while True:
             try:
                 packet = next(packets)
-                yield from packet.decode()
+                frames = packet.decode()
+                sound = [frame for frame in frames if frame.sample_rate in _RATES]
+                broken += len(sound) < len(frames)
+                yield from sound
             except (StopIteration, av.error.EOFError):
                 break
             except av.error.FFmpegError:

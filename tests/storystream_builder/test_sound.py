@@ -38,6 +38,11 @@ def test_blocks_are_small_and_follow_one_another(tmp_path):
     assert all(after.start_s == before.end_s for before, after in pairwise(found))
 
 
+def test_a_rate_that_no_recording_has_is_broken_and_does_not_fill_the_memory(tmp_path):
+    found, notes = blocks(write_sound(tmp_path / "x.mkv", {0: np.zeros(100, np.float32)}, rate=20))
+    assert (found, notes) == ([], ["50 broken packets of sound were left out"])
+
+
 def test_where_sound_is_missing_time_goes_on(tmp_path):
     found, _ = blocks(write_sound(tmp_path / "x.mkv", {0: tone(1), 5: tone(1)}))
     gaps = [(before.end_s, after.start_s) for before, after in pairwise(found) if after.start_s != before.end_s]
