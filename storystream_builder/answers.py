@@ -108,21 +108,25 @@ def append_durably(path: Path, lines: Iterator[str]) -> None:
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path, max_bytes: int = _MAX_LINE_BYTES) -> Iterator[bytes | None]:
-    """Read a file's lines, empty ones left out; none stands for a line of more than `max_bytes`."""
+def read_lines(path: Path, max_bytes: int = _MAX_LINE_BYTES, *, blank: bool = False) -> Iterator[bytes | None]:
+    """Read a file's lines without their ends; none stands for a line of more than `max_bytes`.
+
+    `blank`: empty lines too, so that lines can be counted.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
-        while line := file.readline(max_bytes):
-            whole = len(line) < max_bytes or line.endswith(b"\n")
+        while part := file.readline(max_bytes):
+            whole = _whole(part, max_bytes)
+            line = part.rstrip(b"\r\n") if whole else None
             while not whole:
-                rest = file.readline(max_bytes)
-                whole = len(rest) < max_bytes or rest.endswith(b"\n")
-                line = b""
-            if not line:
-                yield None
-            elif line := line.strip():
+                whole = _whole(file.readline(max_bytes), max_bytes)
+            if line is None or line or blank:
                 yield line
+
+
+def _whole(part: bytes, max_bytes: int) -> bool:
+    return len(part) < max_bytes or part.endswith(b"\n")
 
 
 def read_json(data: bytes | str) -> Any:  # noqa: ANN401
