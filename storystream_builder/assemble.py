@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,13 +10,15 @@ from tqdm import tqdm
 
 from story_model.build_config import BuildConfig
 from storystream_builder.appeal import Appeal, drop_unappealing
-from storystream_builder.captions import CaptionedEpisode, Captioner, count_captions, drop_silent, spoken_over
+from storystream_builder.captions import CaptionedEpisode, Captioner, count_captions, drop_silent
+from storystream_builder.cast import Cast
 from storystream_builder.duplicates import drop_across, drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, Problem
-from storystream_builder.frames import Episode, Frame, count_statuses, load_episode
+from storystream_builder.frames import Episode, count_statuses, load_episode
 from storystream_builder.keyframes import choose
-from storystream_builder.narratives import Narrative, Narrator
-from storystream_builder.stories import Split, Story, group, split
+from storystream_builder.narratives import Narrator
+from storystream_builder.stories import Split, Story, split
+from storystream_builder.storytelling import tell_stories
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Assembly:
     duplicates: dict[str, str]
     problems: list[Problem]
     counts: Counter[str] = field(default_factory=Counter)
+    casts: dict[str, Cast] = field(default_factory=dict)
+    """Who is in each episode, by its id."""
 
 
 def assemble(
@@ -54,7 +57,7 @@ def assemble(
     episodes, duplicates, again = filtered(loaded, config, appeal)
     problems += again
     episodes, more = _captioned(episodes, captioner, counts)
-    stories, episodes, failed = _told(episodes, narrator, config, counts)
+    stories, episodes, casts, failed = tell_stories(episodes, narrator, config, counts)
     _refuse_nothing(stories, episodes, config)
     for reason, number in count_statuses([frame for one in episodes for frame in one.frames]).items():
         counts[f"frames {reason.split(':')[0]}"] += number
@@ -67,7 +70,7 @@ def assemble(
     )
     for warning in parted.warnings:
         log.warning("%s", warning)
-    return Assembly(episodes, parted, duplicates, problems + more + failed, counts)
+    return Assembly(episodes, parted, duplicates, problems + more + failed, counts, casts)
 
 
 def filtered(
@@ -130,37 +133,6 @@ def _captioned(
             bar.set_postfix({"episodes": f"{len(results)}/{len(episodes)}", "output tokens/s": round(speed)})
     counts["captions micro-dollars"] = round(sum(result.micro_dollars for result in results))
     return [result.episode for result in results], [problem for result in results for problem in result.problems]
-
-
-def _told(
-    episodes: Sequence[Episode], narrator: Narrator, config: BuildConfig, counts: Counter[str]
-) -> tuple[list[Story], list[Episode], list[Problem]]:
-    """Group frames into stories and have them told, several at once; frames that end in no story are marked."""
-    by_id = {episode.episode_id: episode for episode in episodes}
-    lost: dict[str, Frame] = {}
-    drafts: list[Story] = []
-    for episode in episodes:
-        grouped, remainder = group(episode.kept, subset=config.subset, config=config.stories)
-        drafts += grouped
-        lost |= {frame.frame_id: frame.dropped("in no story") for frame in remainder}
-
-    def tell(draft: Story) -> Narrative:
-        return narrator.narrate(draft, [spoken_over(frame, by_id[draft.episode_id]) for frame in draft.frames])
-
-    stories, problems = [], []
-    with ThreadPoolExecutor(config.captions.concurrency) as pool:
-        results = tqdm(pool.map(tell, drafts), total=len(drafts), desc="stories", unit="story")
-        for draft, result in zip(drafts, results, strict=True):
-            counts["prompt tokens"] += result.prompt_tokens
-            counts["completion tokens"] += result.completion_tokens
-            if result.story:
-                stories.append(result.story)
-                continue
-            name = by_id[draft.episode_id].outcome.name
-            problems.append(Problem(name, "narratives", f"{draft.story_id}: {result.failure}", "story failed"))
-            counts["stories failed"] += 1
-            lost |= {frame.frame_id: frame.dropped("story failed") for frame in draft.frames}
-    return stories, [episode.with_frames(lost) for episode in episodes], problems
 
 
 def _refuse_nothing(stories: Sequence[Story], episodes: Sequence[Episode], config: BuildConfig) -> None:

@@ -21,13 +21,16 @@ from storystream_builder.appeal import Appeal, ClipAppeal
 from storystream_builder.assemble import assemble
 from storystream_builder.captions import Captioner, EndpointCaptioner, NarrationCaptioner
 from storystream_builder.card import card
+from storystream_builder.cast import Casting
 from storystream_builder.endpoint import connect
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.examples import write_examples
-from storystream_builder.narratives import EndpointNarrator, NarrationNarrator, Narrator
+from storystream_builder.languages import checked_language
+from storystream_builder.narratives import NarrationNarrator, Narrator, TextNarrator, VisionNarrator
 from storystream_builder.progress import follow
 from storystream_builder.publish import write_frames, write_meta, write_stories
 from storystream_builder.sources import find_sources
+from storystream_builder.structured import Structured
 
 __all__ = ["build_dataset", "find_sources", "make_captioner", "make_narrator", "prepare_episode", "publish_dataset"]
 
@@ -135,12 +138,21 @@ def make_narrator(folder: RunFolder, config: BuildConfig, settings: Settings) ->
     """Make the configured narrator.
 
     Raises:
-        ValueError: an endpoint is asked for and not configured.
+        ValueError: an endpoint is asked for and not configured, the cast is asked of one that is not there, or the
+                stories' language is none.
     """
-    if config.narratives.narrator == "narration":
-        return NarrationNarrator()
-    endpoint = connect(settings, config.narratives.model, folder.answers_dir, setting="build.narratives.model")
-    return EndpointNarrator(endpoint, max_tokens=config.narratives.max_tokens, attempts=config.narratives.attempts)
+    told = config.narratives
+    checked_language(told.language, setting="build.narratives.language")
+    if told.narrator == "narration":
+        if told.cast.derive == "endpoint":
+            raise ValueError(
+                "build.narratives.cast.derive=endpoint asks the narrator's endpoint, and the narrator `narration` has "
+                "none; set build.narratives.narrator to text or vision, or derive to lines"
+            )
+        return NarrationNarrator(Casting(told.cast))
+    asked = Structured(connect(settings, told.model, folder.answers_dir, setting="build.narratives.model"))
+    casting = Casting(told.cast, asked, max_tokens=told.max_tokens, attempts=told.attempts)
+    return (VisionNarrator if told.narrator == "vision" else TextNarrator)(asked, told, casting)
 
 
 def make_appeal(config: BuildConfig) -> Appeal | None:

@@ -1,48 +1,37 @@
-"""The text of a story over its frames: the captions as they are, or one connected story that an endpoint writes.
+"""The text of a story over its frames: the captions as they are, or one connected story that an endpoint tells.
 
-An endpoint's story is taken only if it has a passage for every frame, once, in order. It is told what was wrong and may
-try again; what still fails is a recorded failure, never half a story.
+An endpoint tells it from the captions and spoken lines at once, or from the pictures, a window after the other, and
+then links the windows. It is taken only if the strict check (`story_check`) finds no fault. The endpoint is told what
+was wrong and may try again; what still fails is a recorded failure, never half a story.
 """
 
+import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from story_model.build_config import CastConfig, NarrativesConfig
 from storystream_builder.captions import PROMPTS_DIR
-from storystream_builder.endpoint import Answer, Endpoint, QuestionRefused
+from storystream_builder.cast import Casting
 from storystream_builder.stories import Story
-
-_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "passages": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"frame": {"type": "integer"}, "text": {"type": "string"}},
-                "required": ["frame", "text"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["passages"],
-    "additionalProperties": False,
-}
+from storystream_builder.story_check import unjudged
+from storystream_builder.structured import Structured
+from storystream_builder.telling import Draft, Teller, Told
 
 
 @dataclass(frozen=True)
 class Narrative:
-    """A narrated story, or none with the reason; and what was paid."""
+    """A narrated story, or none with the reasons; and what was paid."""
 
     story: Story | None
     failure: str = ""
     attempts: int = 1
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    unjudged: tuple[str, ...] = ()
+    """What the check could not judge: `language`, `names`."""
 
 
 class Narrator(Protocol):
@@ -52,9 +41,11 @@ class Narrator(Protocol):
     """Who writes; stored with every story."""
     prompt_sha256: str
     """Of the instructions given; empty where there are none."""
+    casting: Casting
+    """Finds out who is in an episode before its stories are told."""
 
-    def narrate(self, story: Story, spoken: Sequence[str | None]) -> Narrative:
-        """Write the text over a story's frames; `spoken` is the line over each, where known."""
+    def narrate(self, draft: Draft) -> Narrative:
+        """Write the text over a story's frames."""
         ...
 
 
@@ -64,100 +55,128 @@ class NarrationNarrator:
     name = "narration"
     prompt_sha256 = ""
 
-    def narrate(self, story: Story, spoken: Sequence[str | None]) -> Narrative:
+    def __init__(self, casting: Casting | None = None) -> None:
+        """Take who finds the cast; without, there is none."""
+        self.casting = casting or _nobody()
+
+    def narrate(self, draft: Draft) -> Narrative:
         """Hand the story back."""
-        return Narrative(story)
+        return Narrative(draft.story)
 
 
-class EndpointNarrator:
-    """Has an OpenAI-compatible endpoint write one connected story over the captions."""
+class TextNarrator:
+    """Has an endpoint write one connected story over captions and spoken lines."""
 
-    def __init__(self, endpoint: Endpoint, *, max_tokens: int, attempts: int) -> None:
-        """Take the endpoint, the longest answer in tokens, and how often it may try."""
-        self.name = endpoint.model
+    def __init__(self, asked: Structured, config: NarrativesConfig, casting: Casting | None = None) -> None:
+        """Take the endpoint, what a story is held to, and who finds the cast; without, there is none."""
+        self.name = asked.model
+        self.casting = casting or _nobody()
         self._prompt = (PROMPTS_DIR / "narrative.txt").read_text()
-        self.prompt_sha256 = hashlib.sha256(self._prompt.encode()).hexdigest()
-        self._endpoint = endpoint
-        self._max_tokens = max_tokens
-        self._attempts = attempts
+        self.prompt_sha256 = _sha256(self._prompt, self.casting.prompt_sha256)
+        self._teller = Teller(asked, config)
 
-    def narrate(self, story: Story, spoken: Sequence[str | None]) -> Narrative:
-        """Write a story, trying again with the reason while the answer does not fit.
+    def narrate(self, draft: Draft) -> Narrative:
+        """Write a story, trying again with the reasons while the answer does not fit.
 
         Raises:
             ValueError: the endpoint cannot be used; what it said so far is kept.
         """
-        messages = [
-            {"role": "system", "content": self._prompt},
-            {"role": "user", "content": _listed(story.texts, spoken)},
-        ]
-        asked, said, reason = 0, 0, ""
-        for attempt in range(1, self._attempts + 1):
-            try:
-                answer = self._ask(story, messages)
-            except QuestionRefused as error:
-                return Narrative(None, f"refused: {error}", attempt, asked, said)
-            asked, said = asked + answer.prompt_tokens, said + answer.completion_tokens
-            try:
-                texts = passages(answer, len(story.frames))
-            except ValueError as error:
-                reason = str(error)
-                messages += [
-                    {"role": "assistant", "content": answer.text},
-                    {"role": "user", "content": f"This cannot be used: {reason}. Write the whole answer again."},
-                ]
-                continue
-            return Narrative(replace(story, texts=texts), "", attempt, asked, said)
-        return Narrative(None, f"after {self._attempts} attempts: {reason}", self._attempts, asked, said)
-
-    def _ask(self, story: Story, messages: list[dict[str, Any]]) -> Answer:
-        form = {"type": "json_schema", "json_schema": {"name": "story", "strict": True, "schema": _SCHEMA}}
-        return self._endpoint.ask(story.episode_id, messages, max_tokens=self._max_tokens, response_format=form)
+        numbers = range(1, len(draft.story.frames) + 1)
+        head = self._teller.head(draft) | {"frames": _listed(draft, numbers)}
+        told = self._teller.tell(draft, self._prompt, _json(head), numbers)
+        return _narrative(draft, self._teller, [told], told.failure)
 
 
-class _Passage(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    frame: int
-    text: str
+class VisionNarrator:
+    """Shows an endpoint a story's pictures, a window at once, and has it link what it told of each."""
+
+    def __init__(self, asked: Structured, config: NarrativesConfig, casting: Casting | None = None) -> None:
+        """Take the endpoint, the window and what a story is held to, and who finds the cast; without, there is none."""
+        self.name = asked.model
+        self.casting = casting or _nobody()
+        self._window = config.window
+        self._window_prompt = (PROMPTS_DIR / "narrative_window.txt").read_text()
+        self._link_prompt = (PROMPTS_DIR / "narrative_link.txt").read_text()
+        self.prompt_sha256 = _sha256(self._window_prompt, self._link_prompt, self.casting.prompt_sha256)
+        self._teller = Teller(asked, config)
+
+    def narrate(self, draft: Draft) -> Narrative:
+        """Tell each window from those before it, then link them; a window that cannot be told fails the story.
+
+        Raises:
+            ValueError: the endpoint cannot be used; what it said so far is kept.
+        """
+        frames = draft.story.frames
+        images = draft.background.images()
+        told: list[Told] = []
+        so_far: list[str] = []
+        for start in range(0, len(frames), self._window):
+            numbers = range(start + 1, min(start + self._window, len(frames)) + 1)
+            told.append(
+                self._teller.tell(draft, self._window_prompt, self._shown(draft, numbers, so_far, images), numbers)
+            )
+            if told[-1].failure:
+                where = f"window {len(told)}, frames {numbers[0]}-{numbers[-1]}"
+                return _narrative(draft, self._teller, told, f"{where}: {told[-1].failure}")
+            so_far += told[-1].texts
+        if len(told) > 1:
+            told.append(self._linked(draft, so_far))
+        return _narrative(draft, self._teller, told, told[-1].failure and f"linking the windows: {told[-1].failure}")
+
+    def _shown(
+        self, draft: Draft, numbers: Sequence[int], so_far: Sequence[str], images: Mapping[str, bytes]
+    ) -> list[dict[str, Any]]:
+        """Put a window into words and pictures."""
+        head = self._teller.head(draft) | {"story so far": [_passage(n, text) for n, text in enumerate(so_far, 1)]}
+        content: list[dict[str, Any]] = [{"type": "text", "text": _json(head)}]
+        for number, described in zip(numbers, _listed(draft, numbers), strict=True):
+            picture = base64.b64encode(images[draft.story.frames[number - 1].frame_id]).decode()
+            content += [
+                {"type": "text", "text": _json(described)},
+                {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}},
+            ]
+        return content
+
+    def _linked(self, draft: Draft, texts: Sequence[str]) -> Told:
+        numbers = range(1, len(texts) + 1)
+        head = self._teller.head(draft) | {"passages": [_passage(n, text) for n, text in enumerate(texts, 1)]}
+        return self._teller.tell(draft, self._link_prompt, _json(head), numbers)
 
 
-class _Passages(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    passages: list[_Passage]
+def _narrative(draft: Draft, teller: Teller, told: Sequence[Told], failure: str) -> Narrative:
+    """Sum up what was told; the last of it is the story where nothing failed."""
+    texts = told[-1].texts
+    return Narrative(
+        None if failure else replace(draft.story, texts=texts),
+        failure,
+        attempts=sum(one.attempts for one in told),
+        prompt_tokens=sum(one.prompt_tokens for one in told),
+        completion_tokens=sum(one.completion_tokens for one in told),
+        unjudged=() if failure else tuple(unjudged(texts, teller.rules(draft, ""))),
+    )
 
 
-def passages(answer: Answer, num_frames: int) -> tuple[str, ...]:
-    """Read an endpoint's story: one text for each of frames 1..num_frames.
-
-    Raises:
-        ValueError: the answer is cut short, not of the agreed form, or not one passage a frame in order.
-    """
-    if answer.finish_reason == "length":
-        raise ValueError("the answer was cut off at its length limit; be briefer")
-    try:
-        found = _Passages.model_validate_json(answer.text).passages
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"not the agreed JSON: {first['msg']}") from None
-    numbers = [passage.frame for passage in found]
-    expected = list(range(1, num_frames + 1))
-    if sorted(numbers) != sorted(set(numbers)):
-        raise ValueError(f"frames {sorted({n for n in numbers if numbers.count(n) > 1})} come more than once")
-    if missing := sorted(set(expected) - set(numbers)):
-        raise ValueError(f"frames {missing} are missing")
-    if unknown := sorted(set(numbers) - set(expected)):
-        raise ValueError(f"there are no frames {unknown}")
-    if numbers != expected:
-        raise ValueError("the frames are not in order")
-    texts = tuple(" ".join(passage.text.split()) for passage in found)
-    if empty := [number for number, text in zip(numbers, texts, strict=True) if not text]:
-        raise ValueError(f"frames {empty} have no text")
-    return texts
-
-
-def _listed(captions: Sequence[str], spoken: Sequence[str | None]) -> str:
-    frames = [
+def _listed(draft: Draft, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Describe frames: what each shows, and the line over it unless that is all that is known of it."""
+    return [
         {"frame": number, "shows": caption} | ({"spoken": line} if line and line != caption else {})
-        for number, (caption, line) in enumerate(zip(captions, spoken, strict=True), start=1)
+        for number, caption, line in zip(
+            numbers, (draft.story.texts[n - 1] for n in numbers), (draft.spoken[n - 1] for n in numbers), strict=True
+        )
     ]
-    return json.dumps({"frames": frames}, ensure_ascii=False, indent=1)
+
+
+def _passage(number: int, text: str) -> dict[str, Any]:
+    return {"frame": number, "text": text}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _sha256(*texts: str) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
+
+
+def _nobody() -> Casting:
+    return Casting(CastConfig(derive="none"))

@@ -7,6 +7,7 @@ from storystream_builder.assemble import Assembly
 from storystream_builder.captions import Captioner
 from storystream_builder.frames import KEPT, Episode, Frame
 from storystream_builder.keyframes import LESS_SHARP
+from storystream_builder.languages import spoken_language
 from storystream_builder.narratives import Narrator
 from storystream_builder.sources import Source
 from storystream_builder.stories import Story
@@ -90,6 +91,8 @@ def episode_row(episode: Episode, assembly: Assembly, subset: str) -> dict[str, 
         "series": source.series,
         "title": source.title,
         "url": source.url,
+        "language": spoken_language(episode.outcome.transcript),
+        "cast": cast.names if (cast := assembly.casts.get(episode.episode_id)) else [],
     }
 
 
