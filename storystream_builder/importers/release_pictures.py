@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -141,7 +142,8 @@ def look_at(data: bytes, limits: Limits) -> dict[str, int] | Fault:
         if image.width * image.height > limits.picture_pixels:
             return Fault("too many pixels", f"{image.width}x{image.height}; the most is {limits.picture_pixels}")
         with image:
-            return {"width": image.width, "height": image.height, "phash": perceptual_hash(image.convert("RGB"))}
+            blue_first = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
+            return {"width": image.width, "height": image.height, "phash": perceptual_hash(blue_first)}
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Fault("too many pixels", f"beyond {limits.picture_pixels}")
     except Image.UnidentifiedImageError:

@@ -6,7 +6,6 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from storystream_builder.importers.entries import Entry, Fault, Limits, Progress, Wanted, too_large
 
@@ -51,18 +50,31 @@ class _Unpacked:
     def __init__(self, file: io.BufferedReader, limits: Limits, progress: Progress) -> None:
         self._file, self._limits, self._progress = file, limits, progress
         is_packed = file.peek(2)[:2] == b"\x1f\x8b"
-        self._stream: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=file) if is_packed else file
+        self._stream: io.BufferedReader | gzip.GzipFile = gzip.GzipFile(fileobj=file) if is_packed else file
         self._given = 0
+        self._error: Exception | None = None
 
     def read(self, size: int) -> bytes:
-        """Give the next bytes."""
-        data = self._stream.read(size)
+        """Give the next bytes, to the last one before an error."""
+        data = self._up_to_an_error(size)
         self._given += len(data)
         packed = self._file.tell()
         self._progress(packed)
         if self._given > self._limits.ratio_free_bytes and self._given > self._limits.ratio * packed:
             raise _DamagedError(f"it unpacks to more than {self._limits.ratio:g} times its size")
         return data
+
+    def _up_to_an_error(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        try:
+            while not self._error and size > 0 and (part := self._stream.read1(size)):
+                parts.append(part)
+                size -= len(part)
+        except (EOFError, OSError, zlib.error) as error:
+            self._error = error
+        if self._error and not parts:
+            raise self._error
+        return b"".join(parts)
 
 
 def tar_entries(path: Path, wanted: Wanted, limits: Limits, progress: Progress) -> Iterator[Entry]:
