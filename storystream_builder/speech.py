@@ -2,13 +2,9 @@
 
 The model hears at most 30 seconds at once. A window ends where its last whole sentence does, so that the next one
 begins with a sentence; an episode is streamed through and never held whole.
-
-`python -m storystream_builder.speech MODEL VIDEO OUT [--language de] [--device cuda]` is for who may not import torch.
 """
 
-import argparse
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +15,7 @@ import numpy as np
 from story_model.manifest import digest_of
 from storystream_builder.sound import SAMPLE_RATE, Block, Samples, open_sound
 from storystream_builder.subtitle_formats import Cue, plain
-from storystream_builder.transcripts import Transcript, gather, short_code, write_transcript
+from storystream_builder.transcripts import Transcript, gather, short_code
 
 log = logging.getLogger(__name__)
 
@@ -163,23 +159,3 @@ def _cue(start_s: float, length_s: float, heard: Heard) -> Cue:
     """Put a sentence on the video's clock, which starts with the first picture; sound may start before that."""
     end_s = length_s if heard.end_s is None else min(length_s, heard.end_s)
     return Cue(max(0, round(1000 * (start_s + heard.start_s))), round(1000 * (start_s + end_s)), plain(heard.text))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Write down what is spoken in one video; what a user can mend ends the process with a message."""
-    parser = argparse.ArgumentParser(prog="python -m storystream_builder.speech")
-    parser.add_argument("model", type=Path, help="folder of a Whisper model")
-    parser.add_argument("video", type=Path)
-    parser.add_argument("out", type=Path, help="where the transcript is written, as JSON")
-    parser.add_argument("--language", help="code of the language that is spoken; the model finds out without")
-    parser.add_argument("--device", default="cpu")
-    given = parser.parse_args(arguments)
-    try:
-        recognizer = load_recognizer(given.model, device=given.device)
-        write_transcript(given.out, recognizer.transcribe(given.video, language=given.language))
-    except ValueError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,9 +8,8 @@ from drawn_videos import draw_video, scenes
 
 from story_model.config import PROJECT_DIR
 from storystream_builder.sound import SAMPLE_RATE, Block
-from storystream_builder.speech import Heard, cues_of, load_recognizer, main
+from storystream_builder.speech import Heard, cues_of, load_recognizer
 from storystream_builder.subtitle_formats import Cue
-from storystream_builder.transcripts import load_transcript
 
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|translate|>", "<|transcribe|>"]
 SPECIAL += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
@@ -79,16 +78,6 @@ def test_a_model_in_a_folder_writes_down_what_it_hears_on_the_video_s_clock(reco
     assert any(end <= 30_000 for _, end in spans)
     assert any(100_000 <= start < end <= 125_000 for start, end in spans)
     assert not [span for span in spans if 35_000 <= span[0] < 100_000]
-
-
-def test_a_process_of_its_own_writes_down_the_same(recognizer, whisper_folder, talk, tmp_path):
-    main([str(whisper_folder), str(talk), str(tmp_path / "x.json"), "--language", "de"])
-    assert load_transcript(tmp_path / "x.json") == recognizer.transcribe(talk, language="de")
-
-
-def test_a_process_of_its_own_ends_with_what_is_to_be_mended(tmp_path):
-    with pytest.raises(SystemExit, match="name a folder that holds one"):
-        main([str(tmp_path), "x.mkv", str(tmp_path / "x.json")])
 
 
 def test_torch_is_not_imported_before_a_model_is_loaded():
