@@ -59,6 +59,11 @@ class RunFolder:
         return self.root / "transcripts"
 
     @property
+    def scratch_dir(self) -> Path:
+        """Copies of videos that lie elsewhere, for as long as they are read."""
+        return self.root / ".scratch"
+
+    @property
     def answers_dir(self) -> Path:
         """What the captioning and narrating endpoint said; it outlives `dataset/`, so that nothing is paid twice."""
         return self.root / "answers"

@@ -14,10 +14,12 @@ from filelock import FileLock
 
 from story_model.build_config import BuildConfig
 from story_model.manifest import Manifest, StepResult, run_step
+from story_model.store import Store
 from story_model.workspace import RunFolder
 from storystream_builder.children import run_child
 from storystream_builder.problems import Problem
 from storystream_builder.records import EPISODE, TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing
+from storystream_builder.remote_videos import local_copy
 from storystream_builder.sources import SOURCES, UNKNOWN, Source
 from storystream_builder.spoken import transcript_of
 from storystream_builder.transcripts import Transcript
@@ -38,6 +40,8 @@ class EpisodeOutcome:
     transcript: Transcript = field(default_factory=Transcript)
     problems: tuple[Problem, ...] = ()
     reused: bool = False
+    decoded_digest: str = ""
+    """Of what decoding left in the episode's folder."""
     frames: int = 0
     """Decoded by this call."""
     seconds: float = 0.0
@@ -51,22 +55,36 @@ class EpisodeOutcome:
         return self.source.name
 
 
-def prepare_episode(source: Source, folder: RunFolder, *, config: BuildConfig) -> EpisodeOutcome:
-    """Decode one video into `folder.episodes_dir/<episode id>` and find its lines, unless that is done already."""
+def prepare_episode(
+    source: Source, folder: RunFolder, *, config: BuildConfig, store: Store | None = None
+) -> EpisodeOutcome:
+    """Decode one video into `folder.episodes_dir/<episode id>` and find its lines, unless that is done already.
+
+    What is done already may lie in the store; what is done now is put there.
+    """
     if config.require_license and source.license == UNKNOWN:
         return _set_aside(source, "unknown licence", f"its licence is unknown; name it in {SOURCES} or build.license")
     try:
-        episode_id, digest = content_id(source.video)
-        record, manifest = _decoded(source, folder, _decode_key(episode_id, digest, config), config)
+        with local_copy(source.video, folder.scratch_dir) as video:
+            return _prepared(source, video, folder, config, store)
     except SourceError as error:
         return _set_aside(source, error.fault, str(error))
+
+
+def _prepared(
+    source: Source, video: Path, folder: RunFolder, config: BuildConfig, store: Store | None
+) -> EpisodeOutcome:
+    episode_id, digest = content_id(video)
+    record, manifest = _decoded(video, folder, _decode_key(episode_id, digest, config), config, store)
     if record.fault:
         return replace(_set_aside(source, record.fault, record.reason), source_sha256=digest, reused=manifest.reused)
     notes = [Problem(source.name, "decode", record.note, record.note.split(":")[0])] if record.note else []
     transcript, more = transcript_of(
-        source.video, source.name, episode_id=episode_id, digest=digest, folder=folder, config=config
+        video, source.name, episode_id=episode_id, digest=digest, folder=folder, config=config, store=store
     )
-    outcome = EpisodeOutcome(source, episode_id, digest, transcript, (*notes, *more), manifest.reused)
+    outcome = EpisodeOutcome(
+        source, episode_id, digest, transcript, (*notes, *more), manifest.reused, decoded_digest=manifest.digest
+    )
     if manifest.reused:
         return outcome
     spent = manifest.metrics
@@ -97,7 +115,9 @@ def _decode_key(episode_id: str, digest: str, config: BuildConfig) -> DecodeKey:
     )
 
 
-def _decoded(source: Source, folder: RunFolder, key: DecodeKey, config: BuildConfig) -> tuple[EpisodeRecord, Manifest]:
+def _decoded(
+    video: Path, folder: RunFolder, key: DecodeKey, config: BuildConfig, store: Store | None
+) -> tuple[EpisodeRecord, Manifest]:
     """Run the decoding step; of two equal files one is decoded, the other waits for it."""
     out_dir = folder.episodes_dir / key.episode_id
     job = DecodeJob(
@@ -107,7 +127,7 @@ def _decoded(source: Source, folder: RunFolder, key: DecodeKey, config: BuildCon
     )
 
     def work(out: Path) -> StepResult:
-        arguments = [str(source.video.resolve()), str(out.resolve()), job.model_dump_json()]
+        arguments = [str(video.resolve()), str(out.resolve()), job.model_dump_json()]
         run_child("storystream_builder.decode", *arguments, log_dir=out, timeout_s=config.decode.timeout_s)
         record = read_record(folder, key.episode_id)
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -118,7 +138,13 @@ def _decoded(source: Source, folder: RunFolder, key: DecodeKey, config: BuildCon
     folder.episodes_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.episodes_dir / f".{key.episode_id}.turn.lock"):
         manifest = run_step(
-            out_dir, work, step=f"decode {key.episode_id}", version=DECODE_VERSION, config=key, inputs={}
+            out_dir,
+            work,
+            step=f"decode {key.episode_id}",
+            version=DECODE_VERSION,
+            config=key,
+            inputs={},
+            store=store,
         )
     return read_record(folder, key.episode_id), manifest
 

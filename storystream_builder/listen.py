@@ -6,15 +6,12 @@
 import sys
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from story_model.build_config import TranscriptSource
-from story_model.manifest import write_atomically
 from story_model.section import Section
 from storystream_builder.children import end_with_parent, limit_memory
 from storystream_builder.embedded_subtitles import read_embedded
 from storystream_builder.speech import load_recognizer
-from storystream_builder.transcripts import Transcript
+from storystream_builder.transcripts import Transcript, write_transcript
 
 TRANSCRIPT = "transcript.json"
 
@@ -34,12 +31,6 @@ class ListenJob(Section):
     key: ListenKey
     speech_folder: str | None
     max_memory_gb: float
-
-
-class Heard(BaseModel):
-    """The result as it lies on disk."""
-
-    transcript: Transcript
 
 
 def listen(video: Path, job: ListenJob) -> Transcript:
@@ -69,8 +60,7 @@ def main() -> None:
     job = ListenJob.model_validate_json(text)
     end_with_parent()
     limit_memory(job.max_memory_gb)
-    heard = Heard(transcript=listen(Path(video), job))
-    write_atomically(Path(out_dir) / TRANSCRIPT, heard.model_dump_json(indent=1).encode())
+    write_transcript(Path(out_dir) / TRANSCRIPT, listen(Path(video), job))
 
 
 if __name__ == "__main__":

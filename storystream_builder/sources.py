@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from story_model.build_config import BuildConfig
 from story_model.section import Section
+from storystream_builder.remote_videos import RemoteVideo, find_remote_videos, is_remote, read_beside
 from storystream_builder.videos import find_videos, printable
 
 SOURCES = "sources.yaml"
@@ -43,7 +44,7 @@ class SourceEntry(Section):
 class Source:
     """A video and where it comes from."""
 
-    video: Path
+    video: Path | RemoteVideo
     name: str
     """Path in the folder of videos, as text."""
     series: str = ""
@@ -53,39 +54,45 @@ class Source:
     url: str = ""
 
 
-def find_sources(videos: Path, config: BuildConfig) -> list[Source]:
-    """List the videos of a folder, or a single one, with what is known of each.
+def find_sources(videos: Path | str, config: BuildConfig) -> list[Source]:
+    """List the videos of a folder (a path or an fsspec URL), or a single one, with what is known of each.
 
     Raises:
         ValueError: there is no video, `sources.yaml` cannot be read, or an entry of it fits no video.
     """
-    paths = find_videos(videos)
-    root = videos if videos.is_dir() else videos.parent
-    entries = read_entries(root / SOURCES)
-    names = {path: printable(path.relative_to(root).as_posix()) for path in paths}
-    _refuse_idle(entries, list(names.values()), root / SOURCES)
-    return [_source(path, name, entries, config) for path, name in names.items()]
+    found: dict[str, Path | RemoteVideo] = {}
+    if is_remote(videos):
+        where = f"{videos}/{SOURCES}"
+        found.update((remote.name, remote) for remote in find_remote_videos(str(videos)))
+        text = read_beside(str(videos), SOURCES)
+    else:
+        videos = Path(videos)
+        root = videos if not videos.is_file() else videos.parent
+        where = str(root / SOURCES)
+        found.update((printable(path.relative_to(root).as_posix()), path) for path in find_videos(videos))
+        text = (root / SOURCES).read_bytes() if (root / SOURCES).is_file() else None
+    entries = read_entries(text, where)
+    _refuse_idle(entries, list(found), where)
+    return [_source(video, name, entries, config) for name, video in found.items()]
 
 
-def read_entries(path: Path) -> list[SourceEntry]:
-    """Read `sources.yaml`; empty where there is none.
+def read_entries(text: bytes | None, where: str) -> list[SourceEntry]:
+    """Read what `sources.yaml` holds; empty where there is none.
 
     Raises:
         ValueError: it is no list of entries.
     """
-    if not path.is_file():
-        return []
     try:
-        return TypeAdapter(list[SourceEntry]).validate_python(yaml.safe_load(path.read_bytes()) or [])
+        return TypeAdapter(list[SourceEntry]).validate_python(yaml.safe_load(text or b"") or [])
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}, entry {where}: {first['msg']}") from None
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}, entry {place}: {first['msg']}") from None
 
 
-def _source(video: Path, name: str, entries: Sequence[SourceEntry], config: BuildConfig) -> Source:
+def _source(video: Path | RemoteVideo, name: str, entries: Sequence[SourceEntry], config: BuildConfig) -> Source:
     known = {"license": config.license, "attribution": config.attribution, "series": name.rpartition("/")[0]}
     for entry in entries:
         if fnmatchcase(name, entry.files):
@@ -94,8 +101,8 @@ def _source(video: Path, name: str, entries: Sequence[SourceEntry], config: Buil
     return Source(video, name, **known)
 
 
-def _refuse_idle(entries: Sequence[SourceEntry], names: Sequence[str], path: Path) -> None:
+def _refuse_idle(entries: Sequence[SourceEntry], names: Sequence[str], where: str) -> None:
     """Raise for a pattern that fits nothing: most likely it is misspelt, and a licence would be lost."""
     for entry in entries:
         if not any(fnmatchcase(name, entry.files) for name in names):
-            raise ValueError(f"{path}: files: {entry.files!r} fits no video; the first is {names[0]!r}")
+            raise ValueError(f"{where}: files: {entry.files!r} fits no video; the first is {names[0]!r}")

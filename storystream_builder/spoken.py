@@ -8,11 +8,12 @@ from filelock import FileLock
 
 from story_model.build_config import BuildConfig
 from story_model.manifest import StepResult, digest_of, run_step
+from story_model.store import Store
 from story_model.workspace import RunFolder
 from storystream_builder.children import run_child
-from storystream_builder.listen import TRANSCRIPT, Heard, ListenJob, ListenKey
+from storystream_builder.listen import TRANSCRIPT, ListenJob, ListenKey
 from storystream_builder.problems import Problem
-from storystream_builder.transcripts import Transcript, read_transcript
+from storystream_builder.transcripts import Transcript, load_transcript, read_transcript
 from storystream_builder.videos import SourceError, printable, subtitles_of
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,14 @@ def check_transcripts(config: BuildConfig) -> None:
 
 
 def transcript_of(
-    video: Path, name: str, *, episode_id: str, digest: str, folder: RunFolder, config: BuildConfig
+    video: Path,
+    name: str,
+    *,
+    episode_id: str,
+    digest: str,
+    folder: RunFolder,
+    config: BuildConfig,
+    store: Store | None = None,
 ) -> tuple[Transcript, list[Problem]]:
     """Find an episode's lines where the configuration says; what had to be guessed or left out comes as problems."""
     wanted, problems = config.transcripts, list[Problem]()
@@ -46,7 +54,7 @@ def transcript_of(
         if source == "file":
             found, more = _beside(video, config)
         else:
-            found, more = _inside(video, name, episode_id=episode_id, digest=digest, folder=folder, config=config)
+            found, more = _inside(video, name, episode_id, digest, folder, config, store)
         problems += more
         if found.lines or source != "file":
             return found, problems
@@ -67,7 +75,13 @@ def _beside(video: Path, config: BuildConfig) -> tuple[Transcript, list[Problem]
 
 
 def _inside(
-    video: Path, name: str, *, episode_id: str, digest: str, folder: RunFolder, config: BuildConfig
+    video: Path,
+    name: str,
+    episode_id: str,
+    digest: str,
+    folder: RunFolder,
+    config: BuildConfig,
+    store: Store | None,
 ) -> tuple[Transcript, list[Problem]]:
     """Ask the video itself, in a process of its own, unless that was done already."""
     wanted = config.transcripts
@@ -84,21 +98,19 @@ def _inside(
     def work(out: Path) -> StepResult:
         arguments = [str(video.resolve()), str(out.resolve()), job.model_dump_json()]
         run_child("storystream_builder.listen", *arguments, log_dir=out, timeout_s=config.decode.timeout_s)
-        return StepResult(counts={"lines": len(_read(out).lines)})
+        return StepResult(counts={"lines": len(load_transcript(out / TRANSCRIPT).lines)})
 
     folder.transcripts_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.transcripts_dir / f".{episode_id}.turn.lock"):
-            run_step(out_dir, work, step=f"listen {episode_id}", version=LISTEN_VERSION, config=key, inputs={})
+            run_step(
+                out_dir, work, step=f"listen {episode_id}", version=LISTEN_VERSION, config=key, inputs={}, store=store
+            )
     except SourceError as error:
         log.warning("%s: %s; %s", name, error, _WITHOUT)
         return Transcript(), [Problem(name, "transcript", f"{error}; {_WITHOUT}", error.fault)]
-    found = _read(out_dir)
+    found = load_transcript(out_dir / TRANSCRIPT)
     return found, [Problem(name, "transcript", note, "guessed") for note in found.notes]
-
-
-def _read(folder: Path) -> Transcript:
-    return Heard.model_validate_json((folder / TRANSCRIPT).read_bytes()).transcript
 
 
 @lru_cache(maxsize=1)
