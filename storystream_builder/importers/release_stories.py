@@ -96,9 +96,15 @@ def _goes_on(chunk: Row, next_chunk: Row) -> bool:
     file, _, number = chunk.place.rpartition(":")
     next_file, _, next_number = next_chunk.place.rpartition(":")
     length = chunk.chunk_length
-    if not length or file != next_file or int(next_number) != int(number) + 1 or chunk.story_id != next_chunk.story_id:
+    if (
+        not length
+        or not chunk.story_id
+        or file != next_file
+        or int(next_number) != int(number) + 1
+        or chunk.story_id != next_chunk.story_id
+    ):
         return False
-    if not chunk.story_id or len(chunk.pairs) != length or len(next_chunk.pairs) > length:
+    if next_chunk.chunk_length != length or len(chunk.pairs) != length or len(next_chunk.pairs) > length:
         return False
     last, first = chunk.pairs[-1].picture, next_chunk.pairs[0].picture
     if last is None or first is None:
