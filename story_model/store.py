@@ -2,9 +2,9 @@
 
 Work is done in local folders, for locks, appends and memory maps need one. What is finished is mirrored:
 
-    <store>/<run>/episodes/<id>/...               as in the workspace; manifest.json arrives last, so that it is whole
+    <store>/<run>/episodes/<id>/...   as in the workspace; manifest.json arrives last, so that what is there is whole
     <store>/<run>/dataset/...
-    <store>/<run>/answers/<episode>/<sha256>.jsonl  answers that were paid for, an object an addition (SharedLines)
+    <store>/<run>/answers/<episode>/...   answers that were paid for: see `shared_lines.py`
 
 `run_step(..., store=...)` looks here before it computes and puts here what it has computed. What arrives is checked
 against its manifest; a damaged step counts as absent and is made anew. A step's folder in the store is the step's own:
@@ -14,11 +14,9 @@ Credentials and addresses are those of the filesystem's own package, taken from 
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL (or FSSPEC_S3_ENDPOINT_URL) for MinIO and others.
 """
 
-import hashlib
 import logging
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,7 +54,7 @@ class Store:
 
         The local folder is replaced as a whole, when all has arrived and was found right; none: nothing was touched.
         """
-        fs, home = self._place(folder)
+        fs, home = self.place(folder)
         manifest = _remote_manifest(fs, home)
         if manifest is None or key not in (None, manifest.key) or digest not in (None, manifest.digest):
             return None
@@ -99,7 +97,7 @@ class Store:
         manifest = read_manifest(folder)
         if manifest is None:
             raise ValueError(f"{folder} is not finished: it has no {MANIFEST}; run its step first")
-        fs, home = self._place(folder)
+        fs, home = self.place(folder)
         old, sizes = _remote_manifest(fs, home), _sizes(fs, home)
         sent = {} if old is None or (anew and old.key == manifest.key) else old.files
         lacking = [
@@ -109,83 +107,24 @@ class Store:
         if old is not None and not lacking and not stray and (old.key, old.digest) == (manifest.key, manifest.digest):
             return False
         if old is not None and old.digest != manifest.digest:
-            _remove(fs, f"{home}/{MANIFEST}")  # before its files change: nobody shall find it without them
+            remove_object(fs, f"{home}/{MANIFEST}")  # before its files change: nobody shall find it without them
         for group in _groups(lacking, manifest):
             for parent in {f"{home}/{name}".rpartition("/")[0] for name in group}:
                 fs.makedirs(parent, exist_ok=True)
             fs.put([str(folder / name) for name in group], [f"{home}/{name}" for name in group])
-        _write(fs, f"{home}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+        write_object(fs, f"{home}/{MANIFEST}", (folder / MANIFEST).read_bytes())
         for name in sorted(stray):
-            _remove(fs, f"{home}/{name}")
+            remove_object(fs, f"{home}/{name}")
         log.info("%s: put into the store", self._name(folder))
         return True
 
     def _name(self, folder: Path) -> str:
         return folder.resolve().relative_to(self.root.resolve()).as_posix()
 
-    def _place(self, folder: Path) -> tuple[Any, str]:
+    def place(self, folder: Path) -> tuple[Any, str]:
         """Open the filesystem (fsspec keeps it open) and name the folder's place on it."""
         fs, base = url_to_fs(self.url)
         return fs, f"{base.rstrip('/')}/{self._name(folder)}"
-
-
-class SharedLines:
-    """A local file of lines that other machines add to as well; no line that reached the store is lost or overwritten.
-
-    Each addition is an object named by its content, for object stores cannot append. `gather` makes one of many.
-    """
-
-    def __init__(self, store: Store, path: Path) -> None:
-        """Take the local file; it need not exist yet."""
-        self._path = path
-        self._fs, self._home = store._place(path.with_suffix(""))
-
-    def add(self, lines: Sequence[bytes]) -> None:
-        """Put lines into the store, which the caller has written to the local file; threads may do so at once."""
-        if lines:
-            self._put(lines)
-
-    def gather(self) -> None:
-        """Give the local file the store's lines, and the store those that only the local file has."""
-        objects = self._objects()
-        there = {line for data in objects.values() for line in _lines(data)}
-        here = _lines(self._path.read_bytes()) if self._path.exists() else []
-        self._append([line for line in sorted(there) if line not in set(here)])
-        if there.issuperset(here) and len(objects) <= 1:
-            return
-        kept = self._put(sorted(there.union(here)))
-        for name in objects.keys() - {kept}:
-            _remove(self._fs, name)  # all that it holds is in `kept`
-
-    def _objects(self) -> dict[str, bytes]:
-        """Read all additions; where another machine makes one of many meanwhile, look again."""
-        while True:
-            self._fs.invalidate_cache()
-            names = [name for name in self._fs.find(self._home) if name.endswith(".jsonl")]
-            try:
-                with ThreadPoolExecutor(_READERS) as pool:
-                    read = dict(zip(names, pool.map(self._fs.cat_file, names), strict=True))
-            except FileNotFoundError:
-                continue
-            cut = {name for name, data in read.items() if Path(name).stem != hashlib.sha256(data).hexdigest()}
-            for name in sorted(cut):
-                log.warning("%s is not what was put there; it is left out", name)
-            return {name: data for name, data in read.items() if name not in cut}
-
-    def _put(self, lines: Sequence[bytes]) -> str:
-        data = b"\n".join(lines)
-        name = f"{self._home}/{hashlib.sha256(data).hexdigest()}.jsonl"
-        _write(self._fs, name, data)
-        return name
-
-    def _append(self, lines: list[bytes]) -> None:
-        if not lines:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            file.write(b"\n" + b"\n".join(lines))
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def open_store(url: str | None, root: Path) -> Store | None:
@@ -277,15 +216,13 @@ def _sizes(fs: Any, home: str) -> dict[str, int]:  # noqa: ANN401
     return {path.removeprefix(f"{home}/"): int(info["size"]) for path, info in found.items()}
 
 
-def _write(fs: Any, path: str, data: bytes) -> None:  # noqa: ANN401
+def write_object(fs: Any, path: str, data: bytes) -> None:  # noqa: ANN401
+    """Write a small file, and the folders above it where the filesystem has such."""
     fs.makedirs(path.rpartition("/")[0], exist_ok=True)
     fs.pipe_file(path, data)
 
 
-def _remove(fs: Any, path: str) -> None:  # noqa: ANN401
+def remove_object(fs: Any, path: str) -> None:  # noqa: ANN401
+    """Remove a file, unless that is done already."""
     with suppress(FileNotFoundError):  # another machine was faster
         fs.rm_file(path)
-
-
-def _lines(data: bytes) -> list[bytes]:
-    return [line for line in data.splitlines() if line]

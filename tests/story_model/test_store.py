@@ -1,7 +1,5 @@
-"""Finished steps and paid answers on other filesystems: S3 as moto's server speaks it, a mounted folder, memory."""
+"""Finished steps on other filesystems: S3 as moto's server speaks it, a mounted folder, memory."""
 
-import logging
-import uuid
 from pathlib import Path
 
 import fsspec
@@ -9,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from story_model.manifest import FileEntry, Manifest, StepResult, read_manifest, run_step
-from story_model.store import SharedLines, Store, have_results, open_store
+from story_model.store import Store, have_results, open_store
 
 PAGES = {"a.txt": b"first", "pages/b.txt": b"second", "pages/c[1].txt": b"third"}
 
@@ -31,24 +29,6 @@ class Work:
             (out_dir / name).parent.mkdir(exist_ok=True)
             (out_dir / name).write_bytes(content)
         return StepResult(counts={"files": len(self.files)})
-
-
-@pytest.fixture(params=["s3", "file", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "s3":
-        return request.getfixturevalue("s3")
-    return f"file://{tmp_path / 'mounted'}" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def here(url: str, tmp_path: Path) -> Store:
-    return Store(url, tmp_path / "here")
-
-
-@pytest.fixture
-def there(url: str, tmp_path: Path) -> Store:
-    """The same store as another machine sees it, whose workspace is empty."""
-    return Store(url, tmp_path / "there")
 
 
 def step_dir(store: Store) -> Path:
@@ -254,73 +234,6 @@ def test_many_small_files_travel_together_and_large_ones_alone(
     make(here, Work(files))
     there.fetch(step_dir(there))
     assert contents(step_dir(there)) == files
-
-
-def test_a_line_paid_for_on_one_machine_is_known_on_another(here: Store, there: Store) -> None:
-    ours, theirs = here.root / "demo" / "answers" / "e1.jsonl", there.root / "demo" / "answers" / "e1.jsonl"
-    for line in (b'{"key": 1}', b'{"key": 2}'):
-        SharedLines(here, ours).add([line])
-    SharedLines(there, theirs).gather()
-    assert set(theirs.read_bytes().split()) == {b'{"key":', b"1}", b"2}"}
-
-
-def test_lines_of_two_machines_are_united_and_none_is_lost(here: Store, there: Store) -> None:
-    ours, theirs = here.root / "demo" / "answers" / "e1.jsonl", there.root / "demo" / "answers" / "e1.jsonl"
-    for path, lines in ((ours, b"\none\ntwo"), (theirs, b"\ntwo\nthree")):
-        path.parent.mkdir(parents=True)
-        path.write_bytes(lines)
-    SharedLines(here, ours).gather()
-    SharedLines(there, theirs).gather()
-    SharedLines(here, ours).gather()
-    assert sorted(ours.read_bytes().split()) == sorted(theirs.read_bytes().split()) == [b"one", b"three", b"two"]
-
-
-def test_gathered_lines_are_one_object_and_stay_so(here: Store, there: Store) -> None:
-    path = here.root / "demo" / "answers" / "e1.jsonl"
-    lines = SharedLines(here, path)
-    for number in range(5):
-        lines.add([b"line %d" % number])
-    fs, base = fsspec.url_to_fs(f"{here.url}/demo/answers/e1")
-    assert len(fs.find(base)) == 5
-    lines.gather()
-    fs.invalidate_cache()
-    [kept] = fs.find(base)
-    assert len(fs.cat_file(kept).splitlines()) == 5
-    lines.gather()
-    fs.invalidate_cache()
-    assert fs.find(base) == [kept]
-
-
-def test_a_line_that_another_machine_gathers_meanwhile_is_read_where_it_went(
-    here: Store, there: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = here.root / "demo" / "answers" / "e1.jsonl"
-    for line in (b"one", b"two"):
-        SharedLines(here, path).add([line])
-    fs, _ = fsspec.url_to_fs(here.url)
-    find = fs.find
-
-    def then_gathered(place: str) -> list[str]:
-        """List, and have the other machine make one object of many before anything is read."""
-        names = find(place)
-        monkeypatch.setattr(fs, "find", find)
-        SharedLines(there, there.root / "demo" / "answers" / "e1.jsonl").gather()
-        return list(names)
-
-    monkeypatch.setattr(fs, "find", then_gathered)
-    SharedLines(here, path).gather()
-    assert sorted(path.read_bytes().split()) == [b"one", b"two"]
-
-
-def test_a_half_uploaded_line_is_left_out(here: Store, caplog: pytest.LogCaptureFixture) -> None:
-    path = here.root / "demo" / "answers" / "e1.jsonl"
-    SharedLines(here, path).add([b"whole"])
-    fs, base = fsspec.url_to_fs(f"{here.url}/demo/answers/e1")
-    fs.pipe_file(f"{base}/{'0' * 64}.jsonl", b"ha")
-    with caplog.at_level(logging.WARNING):
-        SharedLines(here, path).gather()
-    assert path.read_bytes().split() == [b"whole"]
-    assert "is not what was put there" in caplog.text
 
 
 @pytest.mark.parametrize("url", [None, ""])
