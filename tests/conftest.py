@@ -7,6 +7,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from story_model.store import Store
+
 
 @pytest.fixture(scope="session")
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -46,3 +48,21 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     bucket = f"stories-{uuid.uuid4().hex}"
     fsspec.filesystem("s3").mkdir(bucket)
     return f"s3://{bucket}/our/store"
+
+
+@pytest.fixture(params=["s3", "file", "memory"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "s3":
+        return request.getfixturevalue("s3")
+    return f"file://{tmp_path / 'mounted'}" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def here(store_url: str, tmp_path: Path) -> Store:
+    return Store(store_url, tmp_path / "here")
+
+
+@pytest.fixture
+def there(store_url: str, tmp_path: Path) -> Store:
+    """The same store as another machine sees it, whose workspace is empty."""
+    return Store(store_url, tmp_path / "there")
