@@ -1,10 +1,20 @@
 """Whom the spoken lines of an episode call by name, found by capitals and frequency alone."""
 
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from storystream_builder.names import NOT_NAMES, TITLES, Word, bare, has_telling_capitals, key, same_name, words_in
+from storystream_builder.names import (
+    NOT_NAMES,
+    TITLES,
+    Word,
+    bare,
+    has_telling_capitals,
+    key,
+    same_name,
+    unaccented,
+    words_in,
+)
 
 _MIN_CALLS = 3
 
@@ -49,9 +59,18 @@ def _runs(line: str, words: Sequence[Word]) -> list[str]:
 
 
 def _merged(counts: Counter[str], language: str) -> dict[str, int]:
-    """Put the forms of a name together under the most frequent one, and a part of a name under the whole."""
+    """Put the forms of a name together under the most frequent one, and a part of a name under the frequent whole."""
     merged: dict[str, int] = {}
+    by_start: dict[str, list[str]] = defaultdict(list)
     for name, number in sorted(counts.items(), key=lambda item: (-item[1], len(item[0]), item[0])):
-        whole = next((one for one in merged if same_name(name, one, language)), None)
-        merged[whole or name] = merged.get(whole or name, 0) + number
+        alike = by_start[unaccented(key(name))[:2]]
+        first = next((one for one in alike if same_name(name, one, language)), None)
+        if first is None:
+            alike.append(name)
+        merged[first or name] = merged.get(first or name, 0) + number
+    wholes = [name for name, number in merged.items() if " " in name and number >= _MIN_CALLS]
+    for part in [name for name in merged if " " not in name]:
+        whole = next((one for one in wholes if part in one.split()), None)
+        if whole:
+            merged[whole] += merged.pop(part)
     return merged

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict
 
 from storystream_builder.endpoint import Answer
-from storystream_builder.languages import is_judged, other_language
+from storystream_builder.languages import is_judged, language_of, other_language
 from storystream_builder.names import Lexicon, has_telling_capitals, key, names_in, small_words
 from storystream_builder.structured import is_refusal, read
 
@@ -111,9 +111,9 @@ def faults(texts: Sequence[str], numbers: Sequence[int], rules: Rules) -> list[s
 
 
 def unjudged(texts: Sequence[str], rules: Rules) -> list[str]:
-    """List what the check cannot judge in this story: its language, or its names."""
+    """List what the check cannot judge all through this story: its language, or its names."""
     found = []
-    if not is_judged(rules.language) or len(" ".join(texts).encode(errors="replace")) < _BLOCK_BYTES:
+    if not is_judged(rules.language) or not all(language_of(block) for _, block in _blocks(texts)):
         found.append("language")
     if rules.lexicon is not None and not has_telling_capitals(rules.language):
         found.append("names")
@@ -148,8 +148,8 @@ def foreign(texts: Sequence[str], numbers: Sequence[int], language: str) -> list
     if not is_judged(language):
         return []
     found = []
-    for block in _blocks(texts):
-        if other := other_language(" ".join(texts[i] for i in block), language):
+    for block, text in _blocks(texts):
+        if other := other_language(text, language):
             where = f"{numbers[block[0]]}-{numbers[block[-1]]}"
             found.append(f"frames {where} are in the language {other!r}; write in {language!r}")
     return found
@@ -204,17 +204,15 @@ def _is_no_text(character: str) -> bool:
     return character in _BIDI or unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn")
 
 
-def _blocks(texts: Sequence[str]) -> list[list[int]]:
+def _blocks(texts: Sequence[str]) -> list[tuple[range, str]]:
     """Gather neighbouring passages until there is enough to judge; what is left at the end joins the last."""
-    blocks: list[list[int]] = [[]]
+    ends: list[int] = []
     size = 0
-    for index, text in enumerate(texts):
-        blocks[-1].append(index)
+    for index, text in enumerate(texts, start=1):
         size += len(text.encode(errors="replace"))
         if size >= _BLOCK_BYTES:
-            blocks.append([])
+            ends.append(index)
             size = 0
-    rest = blocks.pop()
-    if rest and blocks:
-        blocks[-1] += rest
-    return blocks or ([rest] if rest else [])
+    ends = [*ends[:-1], len(texts)]
+    blocks = [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return [(block, " ".join(texts[block.start : block.stop])) for block in blocks]

@@ -1,5 +1,6 @@
 """Captioned episodes -> told stories: who is in each episode, its frames cut into stories, several told at once."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -14,6 +15,8 @@ from storystream_builder.frames import Episode, Frame
 from storystream_builder.narratives import Narrative, Narrator
 from storystream_builder.stories import Story, group
 from storystream_builder.telling import Background, Draft
+
+log = logging.getLogger(__name__)
 
 
 def tell_stories(
@@ -70,8 +73,10 @@ def _count_casts(
         cast = background.cast
         for member in cast.members:
             counts[f"cast {member.source}" if member.name else "cast without a name"] += 1
-        counts["names replaced"] += len(cast.other_names)
-        counts["episodes whose cast capitals do not tell"] += bool(cast.notes)
+        for note in cast.notes:
+            log.info("cast of %s: %s", by_id[name].outcome.name, note)
+        counts.update({"casts with notes": 1} if cast.notes else {})
+        counts.update({"cast names replaced": len(cast.other_names)} if cast.other_names else {})
         _count_tokens(cast, counts)
         if cast.failure:
             problems.append(Problem(by_id[name].outcome.name, "cast", cast.failure, "no cast"))
@@ -116,7 +121,7 @@ def _narrated(
 def _count_tokens(result: Narrative | Cast, counts: Counter[str]) -> None:
     for kind, number in (("prompt", result.prompt_tokens), ("completion", result.completion_tokens)):
         counts[f"{kind} tokens"] += number
-        counts[f"story {kind} tokens"] += number
+        counts[f"stories {kind} tokens"] += number
 
 
 def _each(drafts: Sequence[Story]) -> list[str]:

@@ -69,7 +69,7 @@ def test_tokens_of_captions_and_stories_are_counted(assembled, tmp_path):
     narrator = narrator_on(Wire(reply(1, 2, 3, 4)), tmp_path / "told")
     assembly = assembled(captioner=captioner, narrator=narrator)
     assert assembly.counts["completion tokens"] == 10 * (10 + 2)
-    assert (assembly.counts["story prompt tokens"], assembly.counts["story completion tokens"]) == (200, 20)
+    assert (assembly.counts["stories prompt tokens"], assembly.counts["stories completion tokens"]) == (200, 20)
 
 
 def test_no_story_crosses_episodes_and_a_picture_is_told_in_one_story_only(assembled, tmp_path):
@@ -109,7 +109,7 @@ def test_an_endpoint_that_knows_no_cast_is_a_problem_and_the_stories_are_told(as
     assembly = assembled(narrator=narrator, captions={"concurrency": 1})
     assert [(problem.step, problem.code) for problem in assembly.problems] == [("cast", "no cast")] * 2
     assert len(assembly.stories.stories) == 2
-    assert assembly.counts["story completion tokens"] == 40
+    assert assembly.counts["stories completion tokens"] == 40
 
 
 def test_the_language_of_the_lines_is_in_the_episodes_table(assembled):

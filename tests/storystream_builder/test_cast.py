@@ -55,6 +55,11 @@ def test_the_forms_of_a_name_are_one_where_its_ending_changes():
     assert called_names(["Я вижу Машу.", "Где же Маша?", "Иди к Маше!", "Вот Маша."], "ru") == ["Маша"]
 
 
+def test_a_part_of_a_name_is_the_whole():
+    lines = ["I saw Mary Ann.", "Is Mary Ann here?", "Oh, Mary Ann!", "Oh, Mary!", "And Mary?", "So, Mary!"]
+    assert called_names(lines, "en") == ["Mary Ann"]
+
+
 @pytest.mark.parametrize(("language", "line"), [("de", "Da ist das Haus von Hans."), ("ja", "ジョージ、おいで。")])
 def test_where_capitals_tell_no_names_no_cast_is_read_from_lines(language, line):
     assert called_names([line] * 5, language) == []

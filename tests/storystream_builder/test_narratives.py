@@ -20,9 +20,9 @@ def story(frames: int = 3, episode: str = "ea") -> Story:
     return group([frame(number, episode) for number in range(frames)], subset="s", config=config)[0][0]
 
 
-def draft(frames: int = 3, spoken=None, lines=("Look, there is George!",), cast: Cast | None = None) -> Draft:
+def draft(frames: int = 3, spoken=None, lines=("Look, there is George!",), cast: Cast | None = None, language="en") -> Draft:
     told = story(frames)
-    text = EpisodeText("ea", told.texts, tuple(lines), "en")
+    text = EpisodeText("ea", told.texts, tuple(lines), language)
     images = {one.frame_id: f"picture {n}".encode() for n, one in enumerate(told.frames, 1)}
     return Draft(told, tuple(spoken or [None] * frames), Background(text, cast or Cast(), lambda: images))
 
@@ -133,7 +133,9 @@ def test_names_of_the_whole_episode_may_be_used(tmp_path):
 
 
 def test_what_cannot_be_judged_is_said(tmp_path):
-    assert narrator_on(Wire(reply(1, 2, 3)), tmp_path).narrate(draft()).unjudged == ("language",)
+    narrator = narrator_on(Wire(reply(1, 2, 3)), tmp_path)
+    assert narrator.narrate(draft()).unjudged == ()
+    assert narrator.narrate(draft(language="tlh")).unjudged == ("language",)
 
 
 def test_windows_are_shown_with_their_pictures_and_what_was_told_before(tmp_path):
