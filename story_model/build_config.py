@@ -123,6 +123,8 @@ class TranscriptsConfig(Section):
     """Preferred language (`en`, `ja`) where there are several."""
     speech_folder: str | None = None
     """A speech recognition network, as `transformers` saves it (extra `speech`)."""
+    speech_timeout_s: float = Field(4 * 3600.0, gt=0)
+    """Wall seconds that recognition of one episode may take."""
 
 
 class PriceConfig(Section):

@@ -5,22 +5,38 @@ episode, named by the network and the two texts.
 """
 
 import hashlib
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
-
-from PIL import Image
+from tempfile import TemporaryDirectory
+from typing import Protocol
 
 from story_model.build_config import AppealConfig
-from story_model.manifest import digest_of, write_atomically
+from story_model.manifest import digest_of
+from story_model.section import Section
+from storystream_builder.children import run_child
 from storystream_builder.frames import Episode
 
 UNAPPEALING = "unappealing"
-_BATCH = 32
+
+
+class Look(Section):
+    """What is to be looked at of one episode."""
+
+    episode: Path
+    """Its folder."""
+    frame_ids: list[str]
+    scores: Path
+    """File that the scores are added to."""
+
+
+class LookJob(Section):
+    """What the network's process is told."""
+
+    folder: Path
+    texts: tuple[str, str]
+    looks: list[Look]
 
 
 class Appeal(Protocol):
@@ -29,13 +45,13 @@ class Appeal(Protocol):
     name: str
     """What decides the scores; another name, other scores."""
 
-    def scores(self, episode: Episode) -> Mapping[str, float]:
-        """Score an episode's kept frames, by frame id."""
+    def scores(self, episodes: Sequence[Episode]) -> Mapping[str, float]:
+        """Score episodes' kept frames, by frame id."""
         ...
 
 
 class ClipAppeal:
-    """The probability that a CLIP-class network gives one text over another."""
+    """The probability that a CLIP-class network, which runs in a process of its own, gives one text over another."""
 
     def __init__(self, config: AppealConfig) -> None:
         """Take the network's folder and the two texts.
@@ -46,47 +62,49 @@ class ClipAppeal:
         assert config.folder
         if not (Path(config.folder) / "config.json").is_file():
             raise ValueError(f"build.filters.appeal.folder: {config.folder} holds no network (no config.json)")
-        self._folder, self._texts = Path(config.folder), [config.liked, config.disliked]
+        self._folder, self._texts = Path(config.folder).resolve(), (config.liked, config.disliked)
         self.name = hashlib.sha256(json.dumps([digest_of(self._folder), self._texts]).encode()).hexdigest()[:16]
 
-    def scores(self, episode: Episode) -> Mapping[str, float]:
-        """Score an episode's kept frames; those that were scored before are not looked at again."""
-        path = episode.folder / f".appeal-{self.name}.json"
-        known: dict[str, float] = json.loads(path.read_bytes()) if path.is_file() else {}
-        new = [frame.frame_id for frame in episode.kept if frame.frame_id not in known]
-        if new:
-            images = episode.images()
-            for start in range(0, len(new), _BATCH):
-                names = new[start : start + _BATCH]
-                known |= dict(zip(names, self._look([images[name] for name in names]), strict=True))
-            write_atomically(path, json.dumps(known).encode())
-        return known
+    def scores(self, episodes: Sequence[Episode]) -> Mapping[str, float]:
+        """Score episodes' kept frames; those that were scored before are not looked at again.
 
-    @cached_property
-    def _network(self) -> tuple[Any, Any]:
-        try:
-            from transformers import AutoModel, AutoProcessor
-        except ImportError:
-            raise ValueError("build.filters.appeal needs the extra `train` (torch, transformers)") from None
-        model = AutoModel.from_pretrained(self._folder, local_files_only=True).eval()
-        return model, AutoProcessor.from_pretrained(self._folder, local_files_only=True)
+        Raises:
+            ValueError: the network cannot be run.
+        """
+        files = {episode.episode_id: episode.folder.resolve() / f".appeal-{self.name}.json" for episode in episodes}
+        known = _read(files.values())
+        new = {one.episode_id: [f.frame_id for f in one.kept if f.frame_id not in known] for one in episodes}
+        looks = [
+            Look(episode=one.folder.resolve(), frame_ids=new[one.episode_id], scores=files[one.episode_id])
+            for one in episodes
+            if new[one.episode_id]
+        ]
+        if looks:
+            self._look(looks)
+        return _read(files.values())
 
-    def _look(self, images: Sequence[bytes]) -> list[float]:
-        import torch
-
-        model, processor = self._network
-        pictures = [Image.open(io.BytesIO(image)).convert("RGB") for image in images]
-        inputs = processor(text=self._texts, images=pictures, return_tensors="pt", padding=True)
-        with torch.inference_mode():
-            nearness = model(**inputs).logits_per_image
-        return [round(value, 6) for value in nearness.softmax(-1)[:, 0].tolist()]
+    def _look(self, looks: list[Look]) -> None:
+        with TemporaryDirectory() as name:
+            job = Path(name) / "job.json"
+            job.write_text(LookJob(folder=self._folder, texts=self._texts, looks=looks).model_dump_json())
+            run_child("storystream_builder.clip", str(job))
 
 
-def drop_unappealing(episode: Episode, appeal: Appeal, min_score: float) -> Episode:
-    """Write the scores on an episode's kept frames, and drop those below the limit."""
-    scores = appeal.scores(episode)
-    changed = {}
-    for frame in episode.kept:
-        scored = replace(frame, appeal=scores[frame.frame_id])
-        changed[frame.frame_id] = scored if scores[frame.frame_id] >= min_score else scored.dropped(UNAPPEALING)
-    return episode.with_frames(changed)
+def drop_unappealing(episodes: Sequence[Episode], appeal: Appeal, min_score: float) -> list[Episode]:
+    """Write the scores on the kept frames, and drop those below the limit."""
+    scores = appeal.scores(episodes)
+    changed = []
+    for episode in episodes:
+        scored = [replace(frame, appeal=scores[frame.frame_id]) for frame in episode.kept]
+        kept = {frame.frame_id: frame for frame in scored if scores[frame.frame_id] >= min_score}
+        dropped = {frame.frame_id: frame.dropped(UNAPPEALING) for frame in scored if frame.frame_id not in kept}
+        changed.append(episode.with_frames(kept | dropped))
+    return changed
+
+
+def _read(files: Iterable[Path]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for path in files:
+        if path.is_file():
+            found |= json.loads(path.read_bytes())
+    return found

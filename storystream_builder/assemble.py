@@ -91,8 +91,7 @@ def filtered(
     if config.filters.across_episodes_distance is not None:
         episodes = drop_across(episodes, config.filters.across_episodes_distance)
     if appeal is not None:
-        bar = tqdm(episodes, desc="appeal", unit="episode")
-        episodes = [drop_unappealing(one, appeal, config.filters.appeal.min_score) for one in bar]
+        episodes = drop_unappealing(episodes, appeal, config.filters.appeal.min_score)
     return episodes, duplicates, problems
 
 

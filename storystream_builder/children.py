@@ -8,38 +8,44 @@ import resource
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 from storystream_builder.videos import SourceError
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 
 
-def run_child(module: str, *arguments: str, log_dir: Path, timeout_s: float) -> None:
-    """Run `python -m module arguments` to its end.
+def run_child(module: str, *arguments: str, log_dir: Path | None = None, timeout_s: float | None = None) -> None:
+    """Run `python -m module arguments` to its end; what it says goes to a file in `log_dir`, or is shown.
 
     Raises:
         SourceError: it crashed or took too long; both are tried again by the next run.
     """
+    command = [sys.executable, "-m", module, *arguments]
     with (
-        (log_dir / ".child.log").open("w+b") as errors,
-        subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], cwd=_PACKAGE_PARENT, stdin=subprocess.PIPE, stderr=errors
-        ) as process,
+        (log_dir / ".child.log").open("w+b") if log_dir else nullcontext() as errors,
+        subprocess.Popen(command, cwd=_PACKAGE_PARENT, stdin=subprocess.PIPE, stderr=errors) as process,
     ):
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise SourceError("timed out", f"over {timeout_s} s (build.decode.timeout_s)") from None
+            raise SourceError("timed out", f"over {timeout_s:g} s") from None
         except BaseException:
             process.kill()
             raise
         if code != 0:
-            errors.seek(0)
-            last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
             how = f"signal {-code}" if code < 0 else f"exit {code}"
-            raise SourceError("crashed", f"{module} ended with {how}: {' '.join(last) or 'no message'}")
+            raise SourceError("crashed", f"{module} ended with {how}: {_last_line(errors) or 'no message'}")
+
+
+def _last_line(file: IO[bytes] | None) -> str:
+    if file is None:
+        return "it says why above"
+    file.seek(0)
+    return " ".join(file.read().decode(errors="replace").strip().splitlines()[-1:])
 
 
 def limit_memory(gigabytes: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import av
 from av.stream import Discard, Disposition
 
-from storystream_builder.videos import _CONTAINERS
+from storystream_builder.videos import CONTAINERS
 
 _MAX_LOOKED_AT = 200
 """Packets of pictures among which there is one that says its time; else the clock starts at zero."""
@@ -57,7 +57,7 @@ def open_container(video: Path | BinaryIO) -> Iterator[OpenContainer]:
 
 def _open(file: BinaryIO) -> Any:  # noqa: ANN401 - PyAV has no types
     file.seek(0)
-    return av.open(file, metadata_errors="replace", container_options={"format_whitelist": _CONTAINERS})
+    return av.open(file, metadata_errors="replace", container_options={"format_whitelist": CONTAINERS})
 
 
 def _first_picture_s(container: Any) -> float:  # noqa: ANN401 - PyAV has no types

@@ -90,6 +90,13 @@ class Episode:
         return {row["frame_id"]: row["image"]["bytes"] for row in table.to_pylist()}
 
 
+def images_in(folder: Path, frame_ids: Sequence[str]) -> dict[str, bytes]:
+    """Read the pictures of some candidates of a decoded episode, by frame id."""
+    table = pq.read_table(folder / FRAMES, columns=["frame_id", "image"], page_checksum_verification=True)
+    wanted = table.filter(pc.is_in(table["frame_id"], pa.array(frame_ids, pa.string())))
+    return {row["frame_id"]: row["image"]["bytes"] for row in wanted.to_pylist()}
+
+
 def load_episode(outcome: EpisodeOutcome, folder: Path) -> Episode:
     """Read a decoded episode without its pictures."""
     record = EpisodeRecord.model_validate_json((folder / EPISODE).read_bytes())

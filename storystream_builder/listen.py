@@ -6,31 +6,11 @@
 import sys
 from pathlib import Path
 
-from story_model.build_config import TranscriptSource
-from story_model.section import Section
 from storystream_builder.children import end_with_parent, limit_memory
 from storystream_builder.embedded_subtitles import read_embedded
+from storystream_builder.records import TRANSCRIPT, ListenJob
 from storystream_builder.speech import load_recognizer
 from storystream_builder.transcripts import Transcript, write_transcript
-
-TRANSCRIPT = "transcript.json"
-
-
-class ListenKey(Section):
-    """All that decides what is found."""
-
-    source_sha256: str
-    sources: tuple[TranscriptSource, ...]
-    language: str | None
-    network_sha256: str | None
-
-
-class ListenJob(Section):
-    """What the process is told: the key, and what does not change the result."""
-
-    key: ListenKey
-    speech_folder: str | None
-    max_memory_gb: float
 
 
 def listen(video: Path, job: ListenJob) -> Transcript:
@@ -45,7 +25,7 @@ def listen(video: Path, job: ListenJob) -> Transcript:
             found = read_embedded(video, language=job.key.language) or Transcript()
         elif source == "speech":
             network = Path(job.speech_folder) if job.speech_folder else None
-            found = load_recognizer(network).transcribe(video, language=job.key.language)
+            found = load_recognizer(network, device=_device()).transcribe(video, language=job.key.language)
         else:
             continue
         notes += found.notes
@@ -54,12 +34,19 @@ def listen(video: Path, job: ListenJob) -> Transcript:
     return Transcript(notes=notes)
 
 
+def _device() -> str:
+    from story_model.device import chosen_device
+
+    return str(chosen_device("auto"))
+
+
 def main() -> None:
     """Run the job that the command line describes."""
     video, out_dir, text = sys.argv[1:4]
     job = ListenJob.model_validate_json(text)
     end_with_parent()
-    limit_memory(job.max_memory_gb)
+    if job.max_memory_gb is not None:
+        limit_memory(job.max_memory_gb)
     write_transcript(Path(out_dir) / TRANSCRIPT, listen(Path(video), job))
 
 

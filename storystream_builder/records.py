@@ -1,16 +1,17 @@
-"""What decoding is told and what it leaves behind for each episode: `episode.json` and `candidates.parquet`."""
+"""What processes over an episode are told and leave behind: `episode.json`, `candidates.parquet`, `transcript.json`."""
 
 import pyarrow as pa
 from pydantic import BaseModel
 
 from story_model import schema
-from story_model.build_config import CandidatesConfig, ShotsConfig
+from story_model.build_config import CandidatesConfig, ShotsConfig, TranscriptSource
 from story_model.section import Section
 from storystream_builder.videos import Fault
 
 EPISODE = "episode.json"
 FRAMES = "candidates.parquet"
 TIMING = ".timing.json"
+TRANSCRIPT = "transcript.json"
 _ADDED_LATER = frozenset(
     (
         *("subset", "status", "image_sha256", "appeal", "license", "attribution"),
@@ -40,6 +41,24 @@ class DecodeJob(Section):
     key: DecodeKey
     threads: int
     max_memory_gb: float
+
+
+class ListenKey(Section):
+    """All that decides what is found."""
+
+    source_sha256: str
+    sources: tuple[TranscriptSource, ...]
+    language: str | None
+    network_sha256: str | None
+
+
+class ListenJob(Section):
+    """What the process is told: the key, and what does not change the result."""
+
+    key: ListenKey
+    speech_folder: str | None
+    max_memory_gb: float | None
+    """None where a network runs: it reserves far more addresses than memory."""
 
 
 class ShotRecord(BaseModel):

@@ -11,8 +11,8 @@ from story_model.manifest import StepResult, digest_of, run_step
 from story_model.store import Store
 from story_model.workspace import RunFolder
 from storystream_builder.children import run_child
-from storystream_builder.listen import TRANSCRIPT, ListenJob, ListenKey
 from storystream_builder.problems import Problem
+from storystream_builder.records import TRANSCRIPT, ListenJob, ListenKey
 from storystream_builder.transcripts import Transcript, load_transcript, read_transcript
 from storystream_builder.videos import SourceError, printable, subtitles_of
 
@@ -92,12 +92,14 @@ def _inside(
         language=wanted.language,
         network_sha256=_network(speech) if speech else None,
     )
-    job = ListenJob(key=key, speech_folder=speech, max_memory_gb=config.decode.max_memory_gb)
+    memory = None if speech else config.decode.max_memory_gb
+    job = ListenJob(key=key, speech_folder=speech, max_memory_gb=memory)
+    timeout_s = wanted.speech_timeout_s if speech else config.decode.timeout_s
     out_dir = folder.transcripts_dir / episode_id
 
     def work(out: Path) -> StepResult:
         arguments = [str(video.resolve()), str(out.resolve()), job.model_dump_json()]
-        run_child("storystream_builder.listen", *arguments, log_dir=out, timeout_s=config.decode.timeout_s)
+        run_child("storystream_builder.listen", *arguments, log_dir=out, timeout_s=timeout_s)
         return StepResult(counts={"lines": len(load_transcript(out / TRANSCRIPT).lines)})
 
     folder.transcripts_dir.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .wmv .flv .ogv .3gp".split()  # noqa: SIM905
 )
 SUBTITLE_SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
-_CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
+CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
 
 Fault = Literal[
     "unreadable", "truncated", "empty", "no video stream", "too large", "too long", "corrupt", "crashed", "timed out"
@@ -123,7 +123,7 @@ def open_video(file: BinaryIO, *, threads: int, max_pixels: int, max_duration_s:
     Raises:
         SourceError: not a video, cut short before its index, without moving pictures, or over a limit.
     """
-    options = {"format_whitelist": _CONTAINERS}
+    options = {"format_whitelist": CONTAINERS}
     try:
         container = av.open(file, metadata_errors="replace", container_options=options)
     except av.error.FFmpegError as error:

@@ -1,6 +1,7 @@
 """A CLIP-class network of toy size, of fresh weights: its scores are asked for once, kept, and used by a filter."""
 
-import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, PreTrainedTokenizerFast
 
 from story_model.build_config import AppealConfig
+from story_model.config import PROJECT_DIR
 from storystream_builder.appeal import ClipAppeal, drop_unappealing
 from storystream_builder.decode import decode_episode
 from storystream_builder.episodes import EpisodeOutcome
@@ -54,16 +56,16 @@ def asked(network: Path, **texts) -> ClipAppeal:
 
 
 def test_the_two_texts_share_what_a_picture_scores(network, episode):
-    one = asked(network, liked="clear", disliked="blurry").scores(episode)
-    other = asked(network, liked="blurry", disliked="clear").scores(episode)
+    one = asked(network, liked="clear", disliked="blurry").scores([episode])
+    other = asked(network, liked="blurry", disliked="clear").scores([episode])
     assert len(one) == 3
     assert all(one[name] + other[name] == pytest.approx(1, abs=1e-4) for name in one)
 
 
 def test_a_picture_is_looked_at_once(network, episode, monkeypatch):
-    first = asked(network).scores(episode)
-    monkeypatch.setattr(ClipAppeal, "_look", lambda *_: pytest.fail("looked again"))
-    assert asked(network).scores(episode) == first
+    first = asked(network).scores([episode])
+    monkeypatch.setattr("storystream_builder.appeal.run_child", lambda *_: pytest.fail("looked again"))
+    assert asked(network).scores([episode]) == first
 
 
 def test_other_texts_are_other_scores(network, episode):
@@ -71,19 +73,29 @@ def test_other_texts_are_other_scores(network, episode):
 
 
 def test_frames_below_the_limit_are_dropped_with_their_score(network, episode):
-    scores = asked(network).scores(episode)
+    scores = asked(network).scores([episode])
     limit = sorted(scores.values())[1]
     assert min(scores.values()) < limit
-    frames = drop_unappealing(episode, asked(network), limit).frames
+    frames = drop_unappealing([episode], asked(network), limit)[0].frames
     dropped = [frame for frame in frames if frame.status == "unappealing"]
     assert [frame.appeal for frame in dropped] == [min(scores.values())]
     assert all(frame.appeal is not None for frame in frames if frame.is_kept)
 
 
-def test_half_written_scores_cannot_be_found(network, episode):
-    path = next(iter([episode.folder / f".appeal-{asked(network).name}.json"]))
-    scores = asked(network).scores(episode)
-    assert json.loads(path.read_bytes()) == scores
+def test_the_orchestrator_s_process_loads_no_torch(network, episode):
+    code = (
+        "import sys; from story_model.build_config import AppealConfig;"
+        "from storystream_builder.appeal import ClipAppeal;"
+        f"ClipAppeal(AppealConfig(folder={str(network)!r})); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, check=False).returncode == 0
+
+
+def test_a_network_that_cannot_be_loaded_ends_the_step_with_its_reason(tmp_path, episode):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"storystream_builder\.clip ended with exit 1"):
+        asked(tmp_path / "net").scores([episode])
 
 
 def test_a_folder_without_a_network_is_refused_at_once(tmp_path):
