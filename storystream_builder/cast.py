@@ -106,6 +106,8 @@ class EpisodeText:
     lines: tuple[str, ...]
     language: str
     """Of its stories."""
+    spoken: str | None = None
+    """The lines' language, where that is known."""
 
 
 def text_of(episode: Episode, language: str | None) -> EpisodeText:
@@ -113,9 +115,8 @@ def text_of(episode: Episode, language: str | None) -> EpisodeText:
     transcript = episode.outcome.transcript
     captions = tuple(frame.caption for frame in episode.kept if frame.caption)
     lines = tuple(line.text for line in transcript.lines)
-    return EpisodeText(
-        episode.episode_id, captions, lines, short_code(language) or spoken_language(transcript) or DEFAULT
-    )
+    spoken = spoken_language(transcript)
+    return EpisodeText(episode.episode_id, captions, lines, short_code(language) or spoken or DEFAULT, spoken)
 
 
 class Casting:
@@ -142,8 +143,9 @@ class Casting:
         given = [Member(name, look, "given") for name, look in self._config.given.items()]
         cast = Cast(tuple(given))
         if self._config.derive == "lines":
-            found = called_names(text.lines, text.language)[:_MAX_MEMBERS]
-            notes = () if has_telling_capitals(text.language) else (f"capitals tell no names in {text.language}",)
+            language = text.spoken or text.language
+            found = called_names(text.lines, language)[:_MAX_MEMBERS]
+            notes = () if has_telling_capitals(language) else (f"capitals tell no names in {language}",)
             cast = replace(cast, members=_joined(given, [Member(one, "", "lines") for one in found]), notes=notes)
         elif self._asked:
             cast = self._asked_for(self._asked, text, given)

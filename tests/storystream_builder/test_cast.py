@@ -70,6 +70,11 @@ def test_that_capitals_tell_nothing_is_noted():
     assert (cast.names, cast.notes) == ([], ("capitals tell no names in de",))
 
 
+def test_names_are_read_in_the_language_of_the_lines_whatever_the_stories_are_in():
+    told = EpisodeText("ea", (), LINES, "de", spoken="en")
+    assert Casting(CastConfig()).of(told).names == ["George", "Mr. Quint"]
+
+
 def test_reading_the_cast_twice_gives_the_same():
     assert Casting(CastConfig()).of(text()) == Casting(CastConfig()).of(text())
 

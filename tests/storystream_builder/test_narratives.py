@@ -7,7 +7,10 @@ import pytest
 from test_endpoint import Wire, endpoint_on
 from test_stories import frame
 
-from story_model.build_config import NarrativesConfig, StoriesConfig
+from story_model.build_config import BuildConfig, NarrativesConfig, StoriesConfig
+from story_model.config import Settings
+from story_model.workspace import RunFolder
+from storystream_builder.build import make_narrator
 from storystream_builder.cast import Cast, EpisodeText, Member
 from storystream_builder.narratives import NarrationNarrator, Narrative, TextNarrator, VisionNarrator
 from storystream_builder.stories import Story, group
@@ -20,7 +23,9 @@ def story(frames: int = 3, episode: str = "ea") -> Story:
     return group([frame(number, episode) for number in range(frames)], subset="s", config=config)[0][0]
 
 
-def draft(frames: int = 3, spoken=None, lines=("Look, there is George!",), cast: Cast | None = None, language="en") -> Draft:
+def draft(
+    frames: int = 3, spoken=None, lines=("Look, there is George!",), cast: Cast | None = None, language="en"
+) -> Draft:
     told = story(frames)
     text = EpisodeText("ea", told.texts, tuple(lines), language)
     images = {one.frame_id: f"picture {n}".encode() for n, one in enumerate(told.frames, 1)}
@@ -126,6 +131,33 @@ def test_a_question_that_is_refused_either_way_does_not_cost_the_next_its_schema
     assert "response_format" in wire.requests[2]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(1, 2, 2, 3),
+        reply(1, 3),
+        reply(3, 2, 1),
+        reply(*range(1, 32)),
+        reply(1, 2, 3).replace('"frame": 2', '"frame": NaN'),
+        reply(1, 2, 3).replace('"frame": 2', '"frame": 2, "mood": "glad"'),
+        json.dumps(reply(1, 2, 3)),
+        reply(1, 2, 3)[:-9],
+        (reply(1, 2, 3), "length"),
+        (reply(1, 2, 3), "content_filter"),
+        reply(1, 2, 3, text="Am Abend ging der kleine Fuchs noch einmal zu dem alten Haus am See, Nummer"),
+        reply(1, 2, 3, text="The fox met Zorblax at place"),
+        reply(1, 2, 3, text="The fox met Géorge at place"),
+        reply(1, 2, 3, text="I'm sorry, but I can't tell of place"),
+        "I'm sorry, I can't help with that.",
+        "",
+    ],
+)
+def test_no_bad_answer_becomes_a_story(tmp_path, answer):
+    result = narrator_on(Wire(answer, reply(1, 2, 3)), tmp_path).narrate(draft())
+    assert result.attempts == 2
+    assert result.story.texts == tuple(f"The fox went on to place {number}" for number in (1, 2, 3))
+
+
 def test_names_of_the_whole_episode_may_be_used(tmp_path):
     wire = Wire(reply(1, 2, 3, text="The fox met George at"))
     assert narrator_on(wire, tmp_path).narrate(draft()).story is not None
@@ -194,3 +226,32 @@ def test_an_endpoint_that_is_down_ends_the_run(tmp_path, kind):
 def test_both_ways_of_telling_have_their_own_prompts(tmp_path):
     text, vision = narrator_on(Wire(""), tmp_path), vision_on(Wire(""), tmp_path)
     assert text.prompt_sha256 != vision.prompt_sha256
+
+
+def made(tmp_path, **narratives):
+    settings = Settings(_env_file=None, api_base_url="http://x/v1")
+    config = BuildConfig.model_validate({"narratives": {"model": "seer"} | narratives})
+    return make_narrator(RunFolder(tmp_path), config, settings)
+
+
+def test_the_narrator_that_is_configured_is_made(tmp_path):
+    kinds = {"narration": NarrationNarrator, "text": TextNarrator, "vision": VisionNarrator}
+    assert {name: type(made(tmp_path, narrator=name)) for name in kinds} == kinds
+
+
+def test_asking_for_the_cast_changes_the_prompts(tmp_path):
+    asking = made(tmp_path, narrator="text", cast={"derive": "endpoint"})
+    assert asking.prompt_sha256 != made(tmp_path, narrator="text").prompt_sha256
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"cast": {"derive": "endpoint"}}, "the narrator `narration` has none"),
+        ({"narrator": "text", "model": None}, "set build.narratives.model"),
+        ({"language": "prose"}, "build.narratives.language='prose' is no language code"),
+    ],
+)
+def test_a_narrator_that_cannot_be_made_says_what_to_set(tmp_path, wrong, why):
+    with pytest.raises(ValueError, match=why):
+        made(tmp_path, **wrong)
