@@ -14,11 +14,13 @@ from pathlib import Path
 
 from story_model.build_config import BuildConfig
 from story_model.config import Settings
-from story_model.manifest import Manifest, StepResult, run_step, write_atomically
+from story_model.manifest import Manifest, StepResult, read_manifest, run_step, write_atomically
 from story_model.section import Section
 from story_model.workspace import RunFolder
 from storystream_builder.appeal import Appeal, ClipAppeal
 from storystream_builder.assemble import assemble
+from storystream_builder.batch_captioner import BatchCaptioner
+from storystream_builder.batches import Batches
 from storystream_builder.captions import Captioner, EndpointCaptioner, NarrationCaptioner
 from storystream_builder.card import card
 from storystream_builder.cast import Casting
@@ -26,9 +28,11 @@ from storystream_builder.endpoint import connect
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.examples import write_examples
 from storystream_builder.languages import checked_language
+from storystream_builder.local_captioner import LocalCaptioner
 from storystream_builder.narratives import NarrationNarrator, Narrator, TextNarrator, VisionNarrator
 from storystream_builder.progress import follow
 from storystream_builder.publish import write_frames, write_meta, write_stories
+from storystream_builder.sidecar import SidecarCaptioner
 from storystream_builder.sources import find_sources
 from storystream_builder.structured import Structured
 
@@ -123,15 +127,34 @@ def publish_dataset(
 
 
 def make_captioner(folder: RunFolder, config: BuildConfig, settings: Settings) -> Captioner:
-    """Make the configured captioner.
+    """Make the configured captioner; an endpoint is tried first, unless the dataset is there already.
 
     Raises:
-        ValueError: an endpoint is asked for and not configured.
+        ValueError: what is asked for is not configured or not there, or the endpoint cannot be used.
     """
-    if config.captions.captioner == "narration":
+    told = config.captions
+    if told.captioner == "narration":
         return NarrationCaptioner()
-    endpoint = connect(settings, config.captions.model, folder.answers_dir, setting="build.captions.model")
-    return EndpointCaptioner(endpoint, max_tokens=config.captions.max_tokens, concurrency=config.captions.concurrency)
+    if told.captioner == "sidecar":
+        return SidecarCaptioner(_named(told.sidecar, "build.captions.sidecar"))
+    if told.captioner == "local":
+        limits = {"max_tokens": told.max_tokens, "batch_size": told.concurrency}
+        network = _named(told.model, "build.captions.model")
+        return LocalCaptioner(network, folder.answers_dir, device=settings.device, **limits)
+    endpoint = connect(settings, told.model, folder.answers_dir, setting="build.captions.model")
+    if read_manifest(folder.dataset_dir) is None:
+        endpoint.preflight()
+    price = (told.price.prompt_usd, told.price.completion_usd)
+    if told.batch:
+        batches = Batches(endpoint, folder.answers_dir / "batches")
+        return BatchCaptioner(endpoint, batches, max_tokens=told.max_tokens, price=price)
+    return EndpointCaptioner(endpoint, max_tokens=told.max_tokens, concurrency=told.concurrency, price=price)
+
+
+def _named(path: str | None, setting: str) -> Path:
+    if not path:
+        raise ValueError(f"build.captions.captioner needs a path; set {setting}")
+    return Path(path)
 
 
 def make_narrator(folder: RunFolder, config: BuildConfig, settings: Settings) -> Narrator:
