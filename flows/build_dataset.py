@@ -1,7 +1,5 @@
 """Videos -> shots -> keyframes -> captions -> stories of 30 picture-text pairs -> Parquet."""
 
-from pathlib import Path
-
 from prefect import flow
 
 from tasks import artifacts, build
@@ -23,7 +21,7 @@ def build_dataset(
     folder, config = open_run(run, preset, overrides)
     artifacts.link_to_tracking(folder)
     source = (
-        build.given_videos(folder, Path(videos))
+        build.given_videos(folder, videos)
         if videos
         else build.draw_series(folder, config.cartoon, config.build.workers)
     )

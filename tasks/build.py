@@ -11,10 +11,12 @@ from prefect.futures import wait
 from story_model.build_config import BuildConfig, CartoonConfig
 from story_model.config import Settings
 from story_model.manifest import Manifest, StepResult, run_step
+from story_model.store import Store, open_store
 from story_model.workspace import RunFolder
 from storystream_builder import build
 from storystream_builder.build import EpisodeOutcome
 from storystream_builder.cartoon import film
+from storystream_builder.remote_videos import is_remote
 from storystream_builder.sources import Source
 from tasks.artifacts import show_numbers
 from tasks.measure import step
@@ -34,33 +36,36 @@ def draw_series(folder: RunFolder, config: CartoonConfig, workers: int) -> Path:
     return folder.videos_dir
 
 
-def given_videos(folder: RunFolder, videos: Path) -> Path:
+def given_videos(folder: RunFolder, videos: str) -> str:
     """Take the user's videos; a drawn series left in the run's folder goes, or its truth would be taken for theirs."""
-    if folder.videos_dir.exists() and videos.resolve() != folder.videos_dir.resolve():
+    if folder.videos_dir.exists() and (is_remote(videos) or Path(videos).resolve() != folder.videos_dir.resolve()):
         shutil.rmtree(folder.videos_dir)
     return videos
 
 
 @task(name="keyframes", task_run_name="keyframes {name}", cache_policy=NO_CACHE)
-def prepare_episode(name: str, source: Source, folder: RunFolder, config: BuildConfig) -> EpisodeOutcome:
+def prepare_episode(
+    name: str, source: Source, folder: RunFolder, config: BuildConfig, store: Store | None
+) -> EpisodeOutcome:
     """Decode one episode into shots and keyframes; `name` is for display."""
     tell_what_we_do()  # the worker may be another process
     with step("keyframes"):
-        return build.prepare_episode(source, folder, config=config)
+        return build.prepare_episode(source, folder, config=config, store=store)
 
 
-def prepare_episodes(videos: Path, folder: RunFolder, config: BuildConfig) -> list[EpisodeOutcome]:
+def prepare_episodes(videos: Path | str, folder: RunFolder, config: BuildConfig) -> list[EpisodeOutcome]:
     """Decode all episodes, `config.workers` at once, and hand out what became of each in their order.
 
     Raises:
         ValueError: there is no video, the runner or an endpoint that is asked for later cannot be used.
     """
-    build.make_captioner(folder, config, Settings())
-    build.make_narrator(folder, config, Settings())
+    settings = Settings()
+    build.make_captioner(folder, config, settings)
+    build.make_narrator(folder, config, settings)
     # Steps in other processes cannot book their time here: there, the whole stretch counts.
     booked = nullcontext() if config.runner == "threads" else step("keyframes")
-    with booked, runner_of(config.runner, config.workers, cluster=Settings().cluster) as runner:
-        given = {"folder": folder, "config": config}
+    with booked, runner_of(config.runner, config.workers, cluster=settings.cluster) as runner:
+        given = {"folder": folder, "config": config, "store": open_store(settings.store, folder.root.parent)}
         futures = [
             runner.submit(prepare_episode, {"name": source.name, "source": source, **given})
             for source in build.find_sources(videos, config)
