@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,22 @@ class Answer:
     """Why nothing else was said, in the model's words."""
 
 
+def _utf8(text: str) -> str:
+    text.encode()
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_utf8)]
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
-    key: Annotated[str, Field(min_length=1, max_length=200)]
-    text: str
-    finish_reason: str
+    key: Annotated[_Text, Field(min_length=1, max_length=200)]
+    text: _Text
+    finish_reason: _Text
     prompt_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
     completion_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)]
-    refusal: str = ""
+    refusal: _Text = ""
 
 
 class Ledger:

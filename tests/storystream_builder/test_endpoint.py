@@ -1,10 +1,14 @@
 """The endpoint behind a fake wire: what it says is paid once, and what it refuses is told apart from what breaks."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import openai
 import pytest
+from paid_server import endpoint_at, serving
+from pydantic import SecretStr
 
 from story_model.config import Settings
 from storystream_builder.endpoint import Endpoint, QuestionRefused, connect
@@ -20,6 +24,8 @@ class Wire:
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(json.loads(request.content))
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, httpx2.Response):
+            return reply
         if isinstance(reply, int):
             return httpx2.Response(reply, json={"error": {"message": f"status {reply}"}})
         text, reason = reply if isinstance(reply, tuple) else (reply, "stop")
@@ -37,10 +43,10 @@ class Wire:
         )
 
 
-def endpoint_on(wire: Wire, ledger_dir) -> Endpoint:
+def endpoint_on(wire, ledger_dir, *, max_retries: int = 0, **limits) -> Endpoint:
     http = httpx2.Client(transport=httpx2.MockTransport(wire))
-    client = openai.OpenAI(base_url="http://endpoint/v1", api_key="key", max_retries=0, http_client=http)
-    return Endpoint(client, "seer", ledger_dir)
+    client = openai.OpenAI(base_url="http://endpoint/v1", api_key="key", max_retries=max_retries, http_client=http)
+    return Endpoint(client, "seer", ledger_dir, **limits)
 
 
 QUESTION = [{"role": "user", "content": "What is it?"}]
@@ -109,3 +115,207 @@ def test_the_key_is_not_in_the_ledger(tmp_path):
     endpoint_on(Wire("A fox."), tmp_path).ask("e", QUESTION)
     assert b'key": "key' not in (tmp_path / "e.jsonl").read_bytes()
     assert b"Bearer" not in (tmp_path / "e.jsonl").read_bytes()
+
+
+def body(**changes) -> httpx2.Response:
+    known = {"choices": [{"message": {"content": "A fox."}, "finish_reason": "stop"}]}
+    return httpx2.Response(200, json=known | changes)
+
+
+def test_a_rate_limit_is_waited_out(tmp_path):
+    wire = Wire(httpx2.Response(429, headers={"retry-after": "0.001"}), "A fox.")
+    assert endpoint_on(wire, tmp_path, max_retries=1).ask("e", QUESTION).text == "A fox."
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, [], {"prompt_tokens": "7"}, {"prompt_tokens": -1, "completion_tokens": 2**40}]
+)
+def test_an_answer_that_does_not_say_its_price_is_an_answer(tmp_path, usage):
+    answer = endpoint_on(Wire(body(usage=usage)), tmp_path).ask("e", QUESTION)
+    assert (answer.text, answer.prompt_tokens, answer.completion_tokens) == ("A fox.", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ({"choices": []}, "without choices"),
+        ({"choices": None}, "without choices"),
+        ({"choices": "A fox."}, "another form: choices"),
+        ({"choices": [7]}, r"another form: choices\.0"),
+        ({"choices": [{"message": {"content": 7}}]}, "another form"),
+        ({"choices": [], "error": {"message": "no\nprovider"}}, "no provider"),
+    ],
+)
+def test_a_reply_of_another_form_is_no_answer_to_this_question(tmp_path, reply, reason):
+    endpoint = endpoint_on(Wire(body(**reply), "An owl."), tmp_path)
+    with pytest.raises(QuestionRefused, match=reason):
+        endpoint.ask("e", QUESTION)
+    assert endpoint.ask("e", QUESTION).text == "An owl."
+
+
+def test_a_reply_without_choices_that_was_charged_is_not_paid_again(tmp_path):
+    wire = Wire(body(choices=[], usage={"prompt_tokens": 100, "completion_tokens": 0}))
+    answers = [endpoint_on(wire, tmp_path).ask("e", QUESTION) for _ in range(2)]
+    assert [(answer.finish_reason, answer.prompt_tokens) for answer in answers] == [("no choices", 100)] * 2
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    [b"<html>Sign in</html>", b"", b"\xff\xfe", b'{"choices": NaN}', b"[" * 100_000, b'{"choices": [', b"7" * 5000],
+)
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_a_page_in_place_of_an_answer_ends_the_run(tmp_path, page, kind):
+    reply = httpx2.Response(200, content=page, headers={"content-type": kind})
+    with pytest.raises(ValueError, match=r"something else than JSON.*STORY_API_BASE_URL"):
+        endpoint_on(Wire(reply), tmp_path).ask("e", QUESTION)
+
+
+def test_a_refusal_is_kept_as_one(tmp_path):
+    refusal = {"message": {"content": None, "refusal": "I will\nnot."}, "finish_reason": "stop"}
+    answer = endpoint_on(Wire(body(choices=[refusal])), tmp_path).ask("e", QUESTION)
+    assert (answer.text, answer.refusal, answer.finish_reason) == ("", "I will not.", "refused")
+    assert endpoint_on(Wire(500), tmp_path).ask("e", QUESTION) == answer
+
+
+def test_an_answer_in_parts_is_joined(tmp_path):
+    parts = {"message": {"content": [{"type": "text", "text": "A "}, {"type": "x"}, 7, {"text": "fox."}]}}
+    assert endpoint_on(Wire(body(choices=[parts])), tmp_path).ask("e", QUESTION).text == "A fox."
+
+
+def test_half_of_a_surrogate_pair_does_not_reach_the_ledger(tmp_path):
+    reply = httpx2.Response(200, content=rb'{"choices": [{"message": {"content": "A \ud800 fox."}}]}')
+    assert endpoint_on(Wire(reply), tmp_path).ask("e", QUESTION).text == "A ? fox."
+
+
+def unsupported(name: str) -> httpx2.Response:
+    said = f"Unsupported value: '{name}'." + (" Use 'max_completion_tokens' instead." if name == "max_tokens" else "")
+    return httpx2.Response(400, json={"error": {"message": said, "param": name, "code": "unsupported_value"}})
+
+
+def test_a_model_that_takes_other_options_is_asked_with_those_from_then_on(tmp_path):
+    wire = Wire(unsupported("max_tokens"), unsupported("temperature"), "A fox.")
+    endpoint = endpoint_on(wire, tmp_path)
+    for number in range(2):
+        endpoint.ask("e", [{"role": "user", "content": str(number)}], max_tokens=9, temperature=0)
+    sent = [{name: request[name] for name in request if name not in ("model", "messages")} for request in wire.requests]
+    assert sent[2:] == [{"max_completion_tokens": 9}] * 2
+
+
+def test_options_that_a_model_does_not_take_do_not_change_the_question(tmp_path):
+    endpoint_on(Wire(unsupported("max_tokens"), "A fox."), tmp_path).ask("e", QUESTION, max_tokens=9)
+    assert endpoint_on(Wire(500), tmp_path).ask("e", QUESTION, max_tokens=9).text == "A fox."
+
+
+def test_a_model_that_takes_no_option_at_all_is_not_asked_for_ever(tmp_path):
+    with pytest.raises(QuestionRefused):
+        endpoint_on(Wire(unsupported("max_tokens")), tmp_path).ask("e", QUESTION, max_tokens=9)
+
+
+class Waiting(Wire):
+    """Answers when it is let."""
+
+    def __init__(self, *replies) -> None:
+        super().__init__(*replies)
+        self.reached, self.let = threading.Event(), threading.Event()
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        reply = super().__call__(request)
+        self.reached.set()
+        self.let.wait()
+        return reply
+
+
+def test_a_server_that_never_ends_its_answer_ends_the_run(tmp_path):
+    wire = Waiting("A fox.")
+    with pytest.raises(ValueError, match=r"nothing whole within 0\.01 s"):
+        endpoint_on(wire, tmp_path, wall_s=0.01).ask("e", QUESTION)
+    wire.let.set()
+
+
+@pytest.mark.parametrize("reply", ["A fox.", 400])
+def test_two_threads_with_one_question_ask_it_once(tmp_path, reply):
+    wire = Waiting(reply)
+    endpoint = endpoint_on(wire, tmp_path)
+    looked_for = threading.Event()
+    asking = endpoint._asking
+
+    class Watched(dict):
+        def get(self, key):
+            looked_for.set()
+            return asking.get(key)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(endpoint.ask, "e", QUESTION)
+        wire.reached.wait()
+        endpoint._asking = Watched(asking)
+        second = pool.submit(endpoint.ask, "e", QUESTION)
+        looked_for.wait()
+        wire.let.set()
+        outcomes = [str(one.exception() or one.result()) for one in (first, second)]
+    assert len(wire.requests) == 1
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.fixture
+def server():
+    with serving() as paid:
+        yield paid
+
+
+def test_a_model_that_the_server_lists_costs_nothing_to_check(server, tmp_path):
+    endpoint_at(server.url, tmp_path).preflight()
+    assert not server.paid
+
+
+@pytest.mark.parametrize("models", [404, 405, 500, []])
+def test_a_server_that_lists_no_models_is_asked_one_token(server, tmp_path, models):
+    server.models = models
+    endpoint_at(server.url, tmp_path).preflight()
+    assert sum(server.paid.values()) == 1
+
+
+def test_a_model_that_the_server_knows_by_another_name_is_taken(server, tmp_path):
+    server.models = ["seer-2026-11"]
+    endpoint_at(server.url, tmp_path).preflight()
+
+
+class Catalogue(Wire):
+    """Lists models, and answers questions with a status."""
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return httpx2.Response(200, json={"data": [{"id": "seer-2"}, {"id": "painter"}, 7, {}]})
+        return super().__call__(request)
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_an_unknown_model_is_told_with_the_nearest_names(tmp_path, status):
+    with pytest.raises(ValueError, match=r"has no model 'seer' \(.*; it lists 'seer-2'"):
+        endpoint_on(Catalogue(status), tmp_path).preflight()
+
+
+def test_a_server_that_does_not_take_the_short_question_is_there_all_the_same(tmp_path):
+    endpoint_on(Catalogue(httpx2.Response(400, json={"error": {"message": "too short"}})), tmp_path).preflight()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_is_told_before_anything_is_asked(server, tmp_path, status):
+    server.models = status
+    with pytest.raises(ValueError, match="STORY_API_KEY"):
+        endpoint_at(server.url, tmp_path).preflight()
+    assert not server.paid
+
+
+def test_an_address_where_nobody_answers_is_told(tmp_path):
+    with pytest.raises(ValueError, match="does not answer"):
+        endpoint_at("http://127.0.0.1:9/v1", tmp_path).preflight()
+
+
+def test_the_key_is_in_no_message(tmp_path):
+    settings = Settings(_env_file=None, api_base_url="http://127.0.0.1:9/v1", api_key=SecretStr("sk-secret"))
+    endpoint = connect(settings, "seer", tmp_path, setting="x")
+    endpoint.client = endpoint.client.with_options(max_retries=0)
+    with pytest.raises(ValueError, match="does not answer") as caught:
+        endpoint.preflight()
+    assert "sk-secret" not in str(caught.value)
