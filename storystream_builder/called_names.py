@@ -29,8 +29,6 @@ def called_names(lines: Sequence[str], language: str) -> list[str]:
         return []
     inside, at_start, small = Counter[str](), Counter[str](), Counter[str]()
     for line in lines:
-        if line.isupper():
-            continue
         words = words_in(line)
         inside.update(_runs(line, words))
         at_start.update(bare(word.text) for word in words if word.starts and word.called and word.is_capital)
@@ -52,7 +50,7 @@ def _runs(line: str, words: Sequence[Word]) -> list[str]:
             runs[-1].append(word)
         else:
             runs.append([word] if fits else [])
-    told = [run for run in runs if any(key(word.text) not in TITLES for word in run)]
+    told = [run for run in runs if any(len(word.text) > 1 and key(word.text) not in TITLES for word in run)]
     composed = unicodedata.normalize("NFC", line)
     spans = [composed[run[0].start : run[-1].start + len(run[-1].text)] for run in told]
     return [bare(" ".join(span.split())) for span in spans]

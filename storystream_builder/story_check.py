@@ -181,8 +181,9 @@ def _misnamed(texts: Sequence[str], numbers: Sequence[int], rules: Rules) -> lis
     if rules.lexicon is None:
         return []
     found = []
+    named = [set(names_in(text)) for text in texts]
     for name, nearly in invented_names(texts, rules.lexicon, rules.language).items():
-        where = [number for number, text in zip(numbers, texts, strict=True) if name in names_in(text)]
+        where = [number for number, names in zip(numbers, named, strict=True) if name in names]
         mend = f"it is spelled {nearly!r}" if nearly else "nobody here is called so; use a known name or none"
         found.append(f"frames {where}: the name {name!r}: {mend}")
     for wrong, right in rules.other_names.items():

@@ -51,6 +51,10 @@ def test_a_word_that_is_mostly_written_small_is_no_name():
     assert called_names(["Oh the Forest.", "In the Forest.", "A Forest!", *["the forest"] * 3], "en") == []
 
 
+def test_shouting_calls_nobody():
+    assert called_names(["GIVE ME A HAT, GEORGE!"] * 3, "en") == []
+
+
 def test_the_forms_of_a_name_are_one_where_its_ending_changes():
     assert called_names(["Я вижу Машу.", "Где же Маша?", "Иди к Маше!", "Вот Маша."], "ru") == ["Маша"]
 
