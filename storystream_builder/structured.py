@@ -11,7 +11,7 @@ from storystream_builder.replies import CONTENT_FILTER, LENGTH, one_line
 
 Form = TypeVar("Form", bound=BaseModel)
 
-_FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL)
+_FENCED = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 _REFUSAL = re.compile(
     r"(?i)\bi['\u2019]?m (?:so |very )?sorry,? (?:but )?(?:i |that |this )|"
     r"\bi (?:can(?:not|['\u2019]t)|won['\u2019]t|am unable to|am not able to) "
