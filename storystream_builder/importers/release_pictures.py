@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -137,13 +136,20 @@ def look_at(data: bytes, limits: Limits) -> dict[str, int] | Fault:
 
     Its size is read from its header first, so that a small file cannot ask for much memory.
     """
+    found = _decoded(data, limits)
+    if isinstance(found, Fault):
+        return found
+    return {"width": found.width, "height": found.height, "phash": perceptual_hash(found)}
+
+
+def _decoded(data: bytes, limits: Limits) -> Image.Image | Fault:
+    """Decode a picture to grey."""
     try:
         image = Image.open(io.BytesIO(data), formats=PICTURE_FORMATS)
         if image.width * image.height > limits.picture_pixels:
             return Fault("too many pixels", f"{image.width}x{image.height}; the most is {limits.picture_pixels}")
         with image:
-            blue_first = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
-            return {"width": image.width, "height": image.height, "phash": perceptual_hash(blue_first)}
+            return image.convert("L")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Fault("too many pixels", f"beyond {limits.picture_pixels}")
     except Image.UnidentifiedImageError:
