@@ -4,9 +4,10 @@ import base64
 import hashlib
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol
 
 from storystream_builder.answers import Answer
@@ -117,15 +118,14 @@ class EndpointCaptioner:
         Raises:
             ValueError: the endpoint cannot be used, or not now; what it said so far is kept.
         """
-        pool = ThreadPoolExecutor(self._concurrency)
+        pool, over = ThreadPoolExecutor(self._concurrency), Event()
         asked: deque[tuple[Episode, list[Future[Frame]]]] = deque()
         try:
             for episode in episodes:
                 images = episode.images() if episode.kept else {}
                 frames = episode.kept
-                asked.append(
-                    (episode, [pool.submit(self._one, frame, episode, images[frame.frame_id]) for frame in frames])
-                )
+                futures = [pool.submit(self._one, frame, episode, images[frame.frame_id], over) for frame in frames]
+                asked.append((episode, futures))
                 if len(asked) > 1:
                     yield self._collected(*asked.popleft())
             while asked:
@@ -136,12 +136,18 @@ class EndpointCaptioner:
     def _collected(self, episode: Episode, frames: Sequence[Future[Frame]]) -> CaptionedEpisode:
         return captioned(episode, [future.result() for future in frames], price=self._price)
 
-    def _one(self, frame: Frame, episode: Episode, picture: bytes) -> Frame:
+    def _one(self, frame: Frame, episode: Episode, picture: bytes, over: Event) -> Frame:
+        """Ask about a frame, unless it is `over`: the endpoint proved unusable over one before it."""
+        if over.is_set():
+            raise CancelledError
         messages = self.questions.messages(picture, spoken_over(frame, episode))
         try:
             return answered(frame, self._endpoint.ask(frame.episode_id, messages, **self.questions.options))
         except QuestionRefused as error:
             return failed(frame, str(error))
+        except BaseException:
+            over.set()
+            raise
 
 
 class CaptionQuestions:

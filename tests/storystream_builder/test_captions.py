@@ -7,11 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import small_config
 from drawn_videos import draw_video, scenes
+from paid_server import ANSWERED, endpoint_at, serving
 from PIL import Image
-from test_endpoint import Wire, endpoint_on
+from test_endpoint import Wire, body, endpoint_on
 
-from storystream_builder.captions import CaptionedEpisode, EndpointCaptioner, NarrationCaptioner, drop_silent
+from story_model.config import Settings
+from story_model.workspace import RunFolder
+from storystream_builder.batch_captioner import BatchCaptioner
+from storystream_builder.batches import Batches
+from storystream_builder.build import make_captioner
+from storystream_builder.captions import (
+    CaptionedEpisode,
+    EndpointCaptioner,
+    NarrationCaptioner,
+    count_captions,
+    drop_silent,
+)
 from storystream_builder.decode import decode_episode
 from storystream_builder.endpoint import Endpoint
 from storystream_builder.episodes import EpisodeOutcome
@@ -85,9 +98,141 @@ def test_the_endpoint_sees_the_frame_and_hears_the_line(spoken, tmp_path):
     assert captions(result.episode) == [("A fox in a bed.", "seen")] * 2
 
 
-def test_tokens_are_counted(silent, tmp_path):
+def test_tokens_are_counted_frame_by_frame(silent, tmp_path):
     result = caption_one(captioner_on(Wire("A fox."), tmp_path), silent)
-    assert (result.prompt_tokens, result.completion_tokens) == (300, 30)
+    assert {(frame.prompt_tokens, frame.completion_tokens) for frame in result.episode.kept} == {(100, 10)}
+    counts = count_captions(result)
+    assert (counts["captions prompt tokens"], counts["captions completion tokens"]) == (300, 30)
+
+
+def test_the_price_of_captions_is_that_of_their_tokens_failed_ones_too(silent, tmp_path):
+    captioner = EndpointCaptioner(
+        endpoint_on(Wire("", "A fox."), tmp_path), max_tokens=50, concurrency=1, price=(2.5, 10.0)
+    )
+    result = caption_one(captioner, silent)
+    assert len(result.episode.kept) == 2
+    assert result.micro_dollars == 300 * 2.5 + 30 * 10.0
+
+
+def test_what_costs_nothing_has_no_tokens(silent):
+    result = caption_one(NarrationCaptioner(), silent)
+    assert {frame.prompt_tokens for frame in result.episode.frames} == {None}
+    assert result.micro_dollars == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"content": "A fo", "finish_reason": "content_filter"}, "refused: content filter"),
+        ({"content": None, "refusal": "I will not."}, "refused: I will not."),
+        ({"content": "", "finish_reason": "length"}, "build.captions.max_tokens is too low"),
+    ],
+)
+def test_an_answer_that_is_no_caption_is_paid_and_told(silent, tmp_path, message, reason):
+    choice = {"message": message, "finish_reason": message.get("finish_reason", "stop")}
+    usage = {"prompt_tokens": 100, "completion_tokens": 3}
+    result = caption_one(captioner_on(Wire(body(choices=[choice], usage=usage), "A fox."), tmp_path), silent)
+    lost = [frame for frame in result.episode.frames if frame.caption_status == "failed"]
+    assert [reason in frame.status for frame in lost] == [True]
+    assert (lost[0].prompt_tokens, lost[0].completion_tokens) == (100, 3)
+
+
+def test_episodes_come_back_in_their_order_with_what_is_theirs(silent, spoken, tmp_path):
+    others = [
+        replace(one, record=one.record.model_copy(update={"episode_id": f"e{n}"}))
+        for n, one in enumerate((silent, spoken, drop_silent(spoken)))
+    ]
+    results = list(captioner_on(Wire("A fox."), tmp_path, concurrency=3).caption(others))
+    assert [result.episode.episode_id for result in results] == ["e0", "e1", "e2"]
+    assert [len(result.episode.kept) for result in results] == [3, 3, 2]
+
+
+def test_after_a_denial_no_more_questions_go_out(silent, tmp_path):
+    wire = Wire(401)
+    with pytest.raises(ValueError, match="STORY_API_KEY"):
+        list(captioner_on(wire, tmp_path).caption([silent] * 50))
+    assert len(wire.requests) == 1
+
+
+@pytest.fixture
+def server():
+    with serving() as paid:
+        yield paid
+
+
+def batch_captioner_on(server, folder: Path, **price) -> BatchCaptioner:
+    endpoint = endpoint_at(server.url, folder)
+    return BatchCaptioner(endpoint, Batches(endpoint, folder / "batches", poll_s=0), max_tokens=50, **price)
+
+
+def test_a_batch_captions_all_episodes_as_single_questions_would(server, silent, spoken, tmp_path):
+    singly = EndpointCaptioner(endpoint_at(server.url, tmp_path / "a"), max_tokens=50, concurrency=1)
+    wanted = [captions(one.episode) for one in singly.caption([silent, spoken])]
+    found = [captions(one.episode) for one in batch_captioner_on(server, tmp_path / "b").caption([silent, spoken])]
+    assert found == wanted
+    assert len(server.batches) == 1
+
+
+def test_a_batch_costs_half(server, silent, tmp_path):
+    result = caption_one(batch_captioner_on(server, tmp_path, price=(2.0, 10.0)), silent)
+    assert result.micro_dollars == (300 * 2.0 + 30 * 10.0) / 2
+
+
+def test_what_single_questions_paid_no_batch_pays_again(server, silent, spoken, tmp_path):
+    first = EndpointCaptioner(endpoint_at(server.url, tmp_path), max_tokens=50, concurrency=2)
+    caption_one(first, silent)
+    list(batch_captioner_on(server, tmp_path).caption([silent, spoken]))
+    (batch,) = server.batches.values()
+    assert batch["num"] == 2  # those with a line; the third's question is the same
+    assert sum(server.paid.values()) == 5
+
+
+def test_a_frame_that_a_batch_refuses_is_dropped_and_the_others_go_on(server, silent, tmp_path):
+    fates = iter([400])
+    server.fate = lambda request, times: next(fates, ANSWERED)
+    result = caption_one(batch_captioner_on(server, tmp_path), silent)
+    assert [problem.reason.split(": ", 1)[1] for problem in result.problems] == ["no caption: status 400"]
+
+
+def made(captions: dict, folder: Path, settings: Settings | None = None):
+    nowhere = Settings(_env_file=None, api_base_url=None, device="cpu")
+    return make_captioner(RunFolder(folder), small_config(captions=captions), settings or nowhere)
+
+
+def test_a_sidecar_is_chosen_by_configuration(silent, tmp_path):
+    rows = [f'{{"frame_id": "{frame.frame_id}", "caption": "A fox."}}' for frame in silent.kept]
+    (tmp_path / "x.jsonl").write_text("\n".join(rows))
+    result = caption_one(made({"captioner": "sidecar", "sidecar": str(tmp_path / "x.jsonl")}, tmp_path), silent)
+    assert captions(result.episode) == [("A fox.", "sidecar")] * 3
+
+
+def test_a_local_network_is_chosen_by_configuration(tmp_path):
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "config.json").write_text("{}")
+    assert made({"captioner": "local", "model": str(tmp_path / "toy")}, tmp_path).name.startswith("toy@")
+
+
+@pytest.mark.parametrize(("batch", "kind"), [(False, EndpointCaptioner), (True, BatchCaptioner)])
+def test_an_endpoint_is_chosen_by_configuration(server, tmp_path, batch, kind):
+    settings = Settings(_env_file=None, api_base_url=server.url)
+    captioner = made({"captioner": "openai", "model": "seer", "batch": batch}, tmp_path, settings)
+    assert isinstance(captioner, kind)
+
+
+def test_a_wrong_key_is_told_when_the_captioner_is_made(server, tmp_path):
+    server.models = 401
+    settings = Settings(_env_file=None, api_base_url=server.url)
+    with pytest.raises(ValueError, match="STORY_API_KEY"):
+        made({"captioner": "openai", "model": "seer"}, tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("captioner", "setting"),
+    [("sidecar", "build.captions.sidecar"), ("local", "build.captions.model"), ("openai", "STORY_API_BASE_URL")],
+)
+def test_what_a_captioner_lacks_is_named(tmp_path, captioner, setting):
+    with pytest.raises(ValueError, match=setting):
+        made({"captioner": captioner}, tmp_path)
 
 
 def test_a_frame_that_is_refused_is_dropped_and_the_others_go_on(silent, tmp_path):
