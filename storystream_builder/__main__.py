@@ -35,13 +35,30 @@ def main() -> int:
     diff.add_argument("--json", action="store_true", help="for programs; nothing is left out")
     add_import_command(commands)
     add_export_command(commands)
+    show = commands.add_parser("show", help="pages or a contact sheet to look through a dataset or a run")
+    show.add_argument(
+        "folder", type=Path, help="a dataset's folder, or a run's: this one has pictures of what was dropped"
+    )
+    show.add_argument("--out", type=Path, metavar="DIR", help="where pages go; usually FOLDER-pages")
+    show.add_argument("--limit", type=int, help="episodes, rows of a sheet, or pictures of a preview; 0: all")
+    show.add_argument(
+        "--sheet", nargs=2, metavar=("KIND", "FILE"), help="draw episode, story or reason rows into a picture"
+    )
+    show.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        dest="overrides",
+        help="preview what other limits would keep, from stored scores, such as build.filters.min_sharpness=40",
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         if "run" in args:
             print(args.run(args))
             return 0
-        return {"build": _build, "verify": _verify, "stats": _stats, "diff": _diff}[args.command](args)
+        return {"build": _build, "verify": _verify, "stats": _stats, "diff": _diff, "show": _show}[args.command](args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if args.command == "diff" else 1
@@ -83,6 +100,14 @@ def _diff(args: argparse.Namespace) -> int:
     for line in [json.dumps(asdict(found), indent=1)] if args.json else lines_of(found, limit=args.limit):
         print(line)
     return 0 if found.is_empty else 1
+
+
+def _show(args: argparse.Namespace) -> int:
+    from storystream_builder.show import show
+
+    for line in show(args.folder, out=args.out, limit=args.limit, sheet=args.sheet, overrides=args.overrides):
+        print(line)
+    return 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -18,14 +18,15 @@ _SCORES = ("sharpness", "luma", "contrast", "fade", "text", "appeal", "phash")
 _FRAME_COLUMNS = ("frame_id", "status", "image_sha256", "caption", *_SCORES)
 
 Row = Mapping[str, Any]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Generic[Value]):
     """A value before and after."""
 
-    old: object
-    new: object
+    old: Value
+    new: Value
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StoryChange:
 
     frames_added: list[str]
     frames_removed: list[str]
-    texts: dict[str, Change]
+    texts: dict[str, Change[Any]]
     """By frame id, where both have the frame."""
 
 
@@ -42,14 +43,14 @@ class StoryChange:
 class Difference:
     """All that two builds differ in; empty where they are equal."""
 
-    config: dict[str, Change] = field(default_factory=dict)
+    config: dict[str, Change[Any]] = field(default_factory=dict)
     """By dotted key."""
     episodes_added: dict[str, str] = field(default_factory=dict)
     """Episode id -> source name, here and below."""
     episodes_removed: dict[str, str] = field(default_factory=dict)
-    episodes_replaced: dict[str, Change] = field(default_factory=dict)
+    episodes_replaced: dict[str, Change[Any]] = field(default_factory=dict)
     """Source name -> ids: the file has other content now."""
-    episodes_changed: dict[str, dict[str, Change]] = field(default_factory=dict)
+    episodes_changed: dict[str, dict[str, Change[Any]]] = field(default_factory=dict)
     """Episode id -> column -> values."""
     frames_added: int = 0
     frames_removed: int = 0
@@ -62,7 +63,7 @@ class Difference:
     stories_added: list[str] = field(default_factory=list)
     stories_removed: list[str] = field(default_factory=list)
     stories_changed: dict[str, StoryChange] = field(default_factory=dict)
-    splits: dict[str, Change] = field(default_factory=dict)
+    splits: dict[str, Change[Any]] = field(default_factory=dict)
     """Stories that moved to another split."""
     files: list[str] = field(default_factory=list)
     """Files of the dataset that are not the same to the byte, or in one build only."""
@@ -91,6 +92,11 @@ def compare(old_dir: Path, new_dir: Path) -> Difference:
     return Difference(config=config, files=files, **found)
 
 
+def changed_settings(old: Row, new: Row) -> dict[str, Change[Any]]:
+    """Compare two trees of settings, by dotted key."""
+    return _changes(dict(_leaves(old)), dict(_leaves(new)))
+
+
 def _finished(folder: Path) -> tuple[Path, Manifest]:
     """Find the dataset of a folder: (folder, manifest)."""
     for place in (folder, RunFolder(folder).dataset_dir):
@@ -105,10 +111,9 @@ def _unequal(old: Manifest, new: Manifest) -> list[str]:
     return sorted(name for name in names if old.files.get(name) != new.files.get(name))
 
 
-def _config(before: Manifest, old: Path, after: Manifest, new: Path) -> dict[str, Change]:
-    trees = [dict(_leaves(manifest.config)) for manifest in (before, after)]
+def _config(before: Manifest, old: Path, after: Manifest, new: Path) -> dict[str, Change[Any]]:
     versions = [{"schema version": _schema_version(folder)} for folder in (old, new)]
-    changed = _changes(*versions) | _changes(*trees)
+    changed = _changes(*versions) | changed_settings(before.config, after.config)
     videos = changed.pop("sources", None)
     if videos is not None:
         changed["sources"] = Change(*(_told(value) for value in (videos.old, videos.new)))
@@ -133,7 +138,7 @@ def _schema_version(folder: Path) -> str:
     return metadata.get(b"storystream.schema_version", b"unknown").decode()
 
 
-def _changes(old: Row, new: Row) -> dict[str, Change]:
+def _changes(old: Row, new: Row) -> dict[str, Change[Any]]:
     """Compare two rows; what only one of them has is compared with `(absent)`."""
     names = sorted(old.keys() | new.keys())
     pairs = {name: Change(old.get(name, ABSENT), new.get(name, ABSENT)) for name in names}
@@ -172,7 +177,7 @@ def _episodes(old: Mapping[str, Row], new: Mapping[str, Row]) -> dict[str, Any]:
     }
 
 
-def _shared_changes(old: Row, new: Row) -> dict[str, Change]:
+def _shared_changes(old: Row, new: Row) -> dict[str, Change[Any]]:
     """Compare what both schema versions know."""
     known = old.keys() & new.keys()
     return _changes({name: old[name] for name in known}, {name: new[name] for name in known})

@@ -1,6 +1,7 @@
 """A difference between two builds as lines for a person."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from storystream_builder.diff import Change, Difference, StoryChange
 from storystream_builder.safe_text import shown
@@ -57,11 +58,11 @@ def _story(name: str, story: StoryChange) -> Iterator[str]:
         yield f"    {frame_id}: {_arrow(text)}"
 
 
-def _changes(changes: Mapping[str, Change]) -> list[str]:
+def _changes(changes: Mapping[str, Change[Any]]) -> list[str]:
     return [f"{shown(name)}: {_arrow(change)}" for name, change in changes.items()]
 
 
-def _arrow(change: Change) -> str:
+def _arrow(change: Change[Any]) -> str:
     old, new = (shown(str(value)) or "(empty)" for value in (change.old, change.new))
     return f"{old} -> {new}"
 

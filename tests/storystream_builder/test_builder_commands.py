@@ -64,6 +64,30 @@ def test_what_cannot_be_compared_is_exit_2(run, built, tmp_path):
     assert "holds no finished dataset" in text
 
 
+def test_pages_are_written_beside_the_dataset(run, built):
+    code, text = run("show", built.dataset_dir)
+    assert code == 0
+    assert text.splitlines()[0] == str(built.root / "dataset-pages" / "index.html")
+    shutil.rmtree(built.root / "dataset-pages")
+
+
+def test_a_contact_sheet_is_drawn(run, built, tmp_path):
+    assert run("show", built.dataset_dir, "--sheet", "story", tmp_path / "x.png") == (
+        0,
+        f"{tmp_path / 'x.png'}: 5 rows\n",
+    )
+
+
+def test_a_sheet_of_an_unknown_kind_names_the_known_ones(run, built, tmp_path):
+    code, text = run("show", built.dataset_dir, "--sheet", "shot", tmp_path / "x.png")
+    assert (code, "known: episode, story, reason" in text) == (1, True)
+
+
+def test_a_preview_needs_a_run(run, built, tmp_path):
+    code, text = run("show", built.dataset_dir, "--set", "build.filters.max_text=0", "--out", tmp_path / "pages")
+    assert (code, "no config.yaml" in text) == (1, True)
+
+
 def test_a_wrong_folder_is_one_line_and_a_failure(run, tmp_path):
     code, text = run("build", tmp_path / "run", tmp_path / "nowhere")
     assert code == 1
