@@ -10,6 +10,7 @@ from story_model.manifest import Manifest, StepResult, run_step
 from story_model.section import Section
 from storystream_builder.export_published import write_published
 from storystream_builder.export_webdataset import write_shards
+from storystream_builder.replaceable import refuse_to_replace
 from storystream_builder.stories import TRAIN, VALIDATION
 
 EXPORT_VERSION = 1
@@ -29,7 +30,7 @@ def export_dataset(dataset_dir: Path, out_dir: Path, *, config: ExportConfig) ->
     """Export every split; a second call with the same dataset and configuration writes nothing.
 
     Raises:
-        ValueError: there is no dataset, a file of it is damaged, or its ids cannot be names of files.
+        ValueError: there is no dataset, a file of it is damaged, its ids are no names of files, or `out_dir` is not free.
     """
     names = [name for name in (TRAIN, VALIDATION) if any(dataset_dir.glob(f"data/*/{name}-*.parquet"))]
     if not names:
@@ -42,5 +43,7 @@ def export_dataset(dataset_dir: Path, out_dir: Path, *, config: ExportConfig) ->
         shard_bytes = int(config.shard_mb * 2**20)
         return StepResult(counts=write_shards(out, splits, chunk_length=config.chunks, shard_bytes=shard_bytes))
 
+    step = f"export {config.form}"
+    refuse_to_replace(out_dir, step=step, sources=[dataset_dir])
     inputs = {"dataset": dataset_dir}
-    return run_step(out_dir, work, step=f"export {config.form}", version=EXPORT_VERSION, config=config, inputs=inputs)
+    return run_step(out_dir, work, step=step, version=EXPORT_VERSION, config=config, inputs=inputs)

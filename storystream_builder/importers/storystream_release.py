@@ -31,11 +31,13 @@ from storystream_builder.importers.release_pictures import Pictures, write_frame
 from storystream_builder.importers.release_rows import Rows, captions_of, read_rows
 from storystream_builder.importers.release_stories import ReleasedStories, ReleasedStory, make_stories
 from storystream_builder.parquet import TableWriter, write_table
+from storystream_builder.replaceable import refuse_to_replace
 from storystream_builder.stories import TRAIN, VALIDATION
 
 log = logging.getLogger(__name__)
 
 IMPORT_VERSION = 1
+_STEP = "import storystream release"
 _CAPTIONS = ".captions.jsonl"
 _ROW_BYTES = 500
 
@@ -46,7 +48,7 @@ def import_release(images: Path, stories: Path, out_dir: Path, *, config: Releas
     `images` is a tar archive or a folder, `stories` a zip archive or a folder of JSONL files, or one of them.
 
     Raises:
-        ValueError: a source cannot be opened, or no story of it can be used.
+        ValueError: a source cannot be opened, no story of it can be used, or `out_dir` holds something else.
     """
 
     def work(out: Path) -> StepResult:
@@ -57,10 +59,12 @@ def import_release(images: Path, stories: Path, out_dir: Path, *, config: Releas
         (out / _CAPTIONS).unlink()
         return result
 
+    for source in (images, stories):
+        if not source.exists():
+            raise ValueError(f"{source} does not exist; name the release's pictures first, then its stories")
+    refuse_to_replace(out_dir, step=_STEP, sources=[images, stories])
     inputs = {"images": _content_of(images), "stories": _content_of(stories)}
-    return run_step(
-        out_dir, work, step="import storystream release", version=IMPORT_VERSION, config=config, inputs=inputs
-    )
+    return run_step(out_dir, work, step=_STEP, version=IMPORT_VERSION, config=config, inputs=inputs)
 
 
 def _write(images: Path, out: Path, rows: Rows, captions: BinaryIO, config: ReleaseConfig) -> StepResult:
