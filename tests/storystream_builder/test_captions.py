@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import small_config
 from drawn_videos import draw_video, scenes
@@ -17,7 +18,7 @@ from story_model.config import Settings
 from story_model.workspace import RunFolder
 from storystream_builder.batch_captioner import BatchCaptioner
 from storystream_builder.batches import Batches
-from storystream_builder.build import make_captioner
+from storystream_builder.build import build_dataset, make_captioner
 from storystream_builder.captions import (
     CaptionedEpisode,
     EndpointCaptioner,
@@ -272,6 +273,30 @@ def test_questions_asked_at_once_are_answered_in_their_place(silent, tmp_path):
     at_once = captions(caption_one(captioner_on(Echo("x"), tmp_path / "b", concurrency=3), silent).episode)
     assert len({text for text, _ in one_by_one}) == len(one_by_one)
     assert sorted(one_by_one) == sorted(at_once)
+
+
+def test_a_dataset_by_one_batch_says_of_each_frame_who_what_and_for_how_much(server, tmp_path):
+    (tmp_path / "videos").mkdir()
+    draw_video(tmp_path / "videos" / "one.mp4", scenes(1, 2, 3, 4))
+    draw_video(tmp_path / "videos" / "two.mp4", scenes(11, 12, 13, 14))
+    told = {"captioner": "openai", "model": "seer", "batch": True, "price": {"prompt_usd": 2.0, "completion_usd": 10.0}}
+    where = {
+        "config": small_config(captions=told),
+        "settings": Settings(_env_file=None, api_base_url=server.url),
+    }
+    folder = RunFolder(tmp_path / "run")
+    counts = build_dataset(tmp_path / "videos", folder, **where).counts
+    frames = pq.read_table(folder.dataset_dir / "frames").to_pylist()
+    seen = [frame for frame in frames if frame["caption_status"] == "seen"]
+    assert {(one["caption_model"], one["prompt_tokens"], one["completion_tokens"]) for one in seen} == {
+        ("seer", 100, 10)
+    }
+    assert {len(one["prompt_sha256"]) for one in seen} == {64}
+    assert counts["captions prompt tokens"] == 100 * len(seen) == 100 * sum(server.paid.values())
+    assert counts["captions micro-dollars"] == len(seen) * (100 * 2.0 + 10 * 10.0) / 2
+    assert len(server.batches) == 1
+    server.models = 401  # a finished dataset needs no endpoint
+    assert build_dataset(tmp_path / "videos", folder, **where).reused
 
 
 @pytest.mark.parametrize(
