@@ -33,7 +33,8 @@ class SeenFrame:
 
     frame_id: str
     episode_id: str
-    shot_id: int
+    shot_id: int | None
+    """None where shots are not known: imported keyframes."""
     pts_ms: int
     status: str
     scores: Mapping[str, float]
@@ -57,9 +58,9 @@ class SeenFrame:
 
 @dataclass(frozen=True)
 class SeenShot:
-    """A shot with its candidates in time order."""
+    """A shot with its candidates in time order; without a number, candidates whose shots are not known."""
 
-    shot_id: int
+    shot_id: int | None
     start_ms: int
     end_ms: int
     motion: float
@@ -131,6 +132,11 @@ def dataset_of(folder: Path) -> tuple[Path, RunFolder | None]:
     run = RunFolder(folder)
     if (run.dataset_dir / "meta/episodes.parquet").is_file():
         return run.dataset_dir, run
+    if run.config_path.is_file() and run.episodes_dir.is_dir():
+        raise ValueError(
+            f"the build in {folder} made no dataset yet; --set build.stories.min_length=2, for one, previews what "
+            "other settings would make of its decoded episodes"
+        )
     raise ValueError(f"{folder} holds no dataset; build it first, or name the folder of one or of its run")
 
 
@@ -245,12 +251,12 @@ def _seen(row: Mapping[str, Any]) -> SeenFrame:
 
 def _shots(rows: Iterable[Mapping[str, Any]], frames: Iterable[Mapping[str, Any]]) -> tuple[SeenShot, ...]:
     """Put frames into their shots; one that the shots' table does not have is as long as its frames."""
-    by_shot: dict[int, list[SeenFrame]] = {}
+    by_shot: dict[int | None, list[SeenFrame]] = {}
     for row in frames:
         by_shot.setdefault(row["shot_id"], []).append(_seen(row))
     known = {row["shot_id"]: row for row in rows}
     found = []
-    for shot_id in sorted(known.keys() | by_shot.keys()):
+    for shot_id in sorted(known.keys() | by_shot.keys(), key=lambda number: -1 if number is None else number):
         inside = tuple(by_shot.get(shot_id, ()))
         times = [frame.pts_ms for frame in inside] or [0]
         unknown = {"start_ms": times[0], "end_ms": times[-1], "motion": 0.0, "outcome": ""}

@@ -143,6 +143,7 @@ def _write_episode(
         stories=stories,
         reasons=Counter(frame.reason for frame in episode.frames).most_common(),
         thumbnails=_Known(thumbnails),
+        shows_dropped=any(not frame.is_kept and frame.frame_id in thumbnails for frame in episode.frames),
         previous=pages[number - 1] if number else None,
         next=pages[number + 1] if number + 1 < len(pages) else None,
     )
@@ -193,7 +194,7 @@ def _write_overview(
         reasons=reasons,
         most=max(counts.values(), default=1),
         num_frames=max(1, sum(counts.values())),
-        has_dropped_pictures=collection.run is not None,
+        has_dropped_pictures=any(one.examples and not one.is_kept for one in reasons),
         statistics=statistics,
         num_episodes=collection.num_episodes,
         episodes=pages,

@@ -10,8 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawn_release import lines, names, story, write_pictures, write_zip
 from PIL import Image
 
+from storystream_builder.importers.release_config import ReleaseConfig
+from storystream_builder.importers.storystream_release import import_release
 from storystream_builder.page_writer import clock
 from storystream_builder.show import show, write_pages
 
@@ -178,6 +181,32 @@ def test_a_dataset_of_schema_version_1_is_shown(tmp_path):
     out = write_pages(VERSION_1, tmp_path / "pages").parent
     assert len(list((out / "episodes").iterdir())) == 2
     assert len(list(out.rglob("*.jpg"))) == 8
+
+
+def test_an_imported_release_is_shown(tmp_path):
+    pictures = names(258, 1, 2, 3, 64)
+    write_pictures(tmp_path / "images.tar.gz", pictures)
+    write_zip(tmp_path / "stories.zip", {"train.jsonl": lines(story(pictures))})
+    config = ReleaseConfig(subset="george", shortest_part=2)
+    import_release(tmp_path / "images.tar.gz", tmp_path / "stories.zip", tmp_path / "dataset", config=config)
+    out = write_pages(tmp_path / "dataset", tmp_path / "pages").parent
+    assert len(list(out.rglob("*.jpg"))) == 4
+    (page,) = (out / "episodes").iterdir()
+    assert "No shots known" in Page(page).text
+
+
+def test_a_page_without_dropped_pictures_begins_with_the_kept_ones(built, tmp_path):
+    for folder, checked in ((built.root, False), (built.dataset_dir, True)):
+        page = next((write_pages(folder, tmp_path / folder.name).parent / "episodes").iterdir())
+        assert ('id="kept-only" checked' in page.read_text()) == checked
+
+
+def test_a_run_whose_build_made_nothing_is_told_of_the_preview(built, tmp_path):
+    run = Path(shutil.copytree(built.root, tmp_path / "run"))
+    shutil.rmtree(run / "dataset")
+    (run / "config.yaml").touch()
+    with pytest.raises(ValueError, match="previews what other settings would make"):
+        write_pages(run, tmp_path / "pages")
 
 
 def test_stories_are_shown_without_a_table_of_frames(built, tmp_path):
