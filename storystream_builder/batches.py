@@ -199,7 +199,7 @@ class Batches:
 
     def _look(self, sent: HandedIn, journal: BatchJournal) -> Batch:
         try:
-            return self._endpoint.client.batches.retrieve(str(sent.batch_id))
+            return self._endpoint.within(lambda: self._endpoint.client.batches.retrieve(str(sent.batch_id)))
         except openai.NotFoundError:
             raise ValueError(
                 f"the endpoint {self._endpoint.client.base_url} knows no batch {sent.batch_id}, which an earlier run "

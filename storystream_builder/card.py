@@ -17,7 +17,9 @@ _CAPTIONS = {
     "narrated": "the line spoken over the frame, from the episode's subtitles",
     "measured": "nothing is spoken: light, main colours, movement and time, measured; no objects and no names",
     "seen": "written by a vision-language model that saw the frame",
+    "local": "likewise, by a network on the machine that built the dataset",
     "truncated": "likewise, but cut off at the length limit",
+    "sidecar": "given to the builder in a file",
 }
 
 

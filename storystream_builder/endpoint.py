@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import openai
 
 from story_model.config import Settings
+from story_model.shared_lines import SharedLines
+from story_model.store import Store, open_store
 from storystream_builder.answers import Answer, Ledger, question_key, read_json
 from storystream_builder.replies import QuestionRefused, answer_of, error_message, one_line
 
@@ -30,14 +32,29 @@ _SHORT = {"max_tokens": 1, "temperature": 0}
 _Result = TypeVar("_Result")
 
 
+class EndpointDenied(ValueError):  # noqa: N818 - says what happened
+    """Address, key or model are wrong; asking later is of no use."""
+
+
 class Endpoint:
     """One model behind one address."""
 
-    def __init__(self, client: openai.OpenAI, model: str, ledger_dir: Path, *, wall_s: float = _WALL_S) -> None:
-        """Take the client, the model's name there, the folder of the ledgers, and the longest a question may take."""
+    def __init__(
+        self,
+        client: openai.OpenAI,
+        model: str,
+        ledger_dir: Path,
+        *,
+        wall_s: float = _WALL_S,
+        store: Store | None = None,
+    ) -> None:
+        """Take the client, the model's name there, the folder of the ledgers, the longest a question may take, and
+        where ledgers are kept besides their folder.
+        """
         self.model = model
         self.client = client
         self._ledger_dir = ledger_dir
+        self._store = store
         self._wall_s = wall_s
         self._ledgers: dict[str, Ledger] = {}
         self._asking: dict[tuple[str, str], Future[Answer]] = {}
@@ -82,7 +99,9 @@ class Endpoint:
     def ledger(self, name: str) -> Ledger:
         """Open a ledger, once."""
         with self._lock:
-            return self._ledgers.setdefault(name, Ledger(self._ledger_dir / f"{name}.jsonl"))
+            path = self._ledger_dir / f"{name}.jsonl"
+            shared = SharedLines(self._store, path) if self._store is not None else None
+            return self._ledgers.setdefault(name, Ledger(path, shared))
 
     def request(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
         """Put a question as this server takes it: see `adapt`."""
@@ -119,10 +138,10 @@ class Endpoint:
         try:
             self._ask([{"role": "user", "content": "Say yes."}], _SHORT)
         except QuestionRefused as refusal:
-            if self.model in str(refusal) or "model" in str(refusal).lower():
-                raise ValueError(self._unknown(str(refusal), names)) from None
-        except ValueError as error:
-            raise ValueError(self._unknown(str(error), names) if names else str(error)) from None
+            if self.model in str(refusal):
+                raise self._unknown(str(refusal), names) from None
+        except EndpointDenied as error:
+            raise (self._unknown(str(error), names) if names else error) from None
 
     def _names(self) -> list[str] | None:
         """List the models that the server names; none where it lists none."""
@@ -140,10 +159,10 @@ class Endpoint:
         names = [one.get("id") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
         return [name for name in names if isinstance(name, str)] or None
 
-    def _unknown(self, reason: str, names: list[str] | None) -> str:
+    def _unknown(self, reason: str, names: list[str] | None) -> ValueError:
         near = get_close_matches(self.model, names or [], n=3, cutoff=0) or sorted(names or [])[:3]
         known = f"; it lists {', '.join(repr(name) for name in near)}" if near else ""
-        return f"the endpoint {self.client.base_url} has no model {self.model!r} ({reason}){known}"
+        return EndpointDenied(f"the endpoint {self.client.base_url} has no model {self.model!r} ({reason}){known}")
 
     def _ask(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> Answer:
         while True:
@@ -177,7 +196,7 @@ class Endpoint:
             return ValueError(
                 f"{where} does not answer ({_reason(error)}); run again later, what it said so far is kept"
             )
-        return ValueError(
+        return EndpointDenied(
             f"{where} denies model {self.model!r}: {_reason(error)}; check STORY_API_BASE_URL, STORY_API_KEY and the "
             "model's name"
         )
@@ -222,7 +241,8 @@ def connect(settings: Settings, model: str | None, ledger_dir: Path, *, setting:
         max_retries=_RETRIES,
         timeout=_TIMEOUT_S,
     )
-    return Endpoint(client, model, ledger_dir)
+    store = open_store(settings.store, ledger_dir.parent.parent)
+    return Endpoint(client, model, ledger_dir, store=store)
 
 
 def _reason(error: openai.APIError) -> str:

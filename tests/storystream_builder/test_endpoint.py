@@ -295,6 +295,17 @@ def test_an_unknown_model_is_told_with_the_nearest_names(tmp_path, status):
         endpoint_on(Catalogue(status), tmp_path).preflight()
 
 
+def test_a_listed_server_that_is_down_is_not_said_to_lack_the_model(tmp_path):
+    with pytest.raises(ValueError, match="does not answer"):
+        endpoint_on(Catalogue(503), tmp_path).preflight()
+
+
+def test_a_model_that_is_denied_by_name_is_told(tmp_path):
+    denial = httpx2.Response(400, json={"error": {"message": "seer does not exist"}})
+    with pytest.raises(ValueError, match=r"has no model 'seer' \(seer does not exist\)"):
+        endpoint_on(Catalogue(denial), tmp_path).preflight()
+
+
 def test_a_server_that_does_not_take_the_short_question_is_there_all_the_same(tmp_path):
     endpoint_on(Catalogue(httpx2.Response(400, json={"error": {"message": "too short"}})), tmp_path).preflight()
 
