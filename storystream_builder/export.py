@@ -30,7 +30,7 @@ def export_dataset(dataset_dir: Path, out_dir: Path, *, config: ExportConfig) ->
     """Export every split; a second call with the same dataset and configuration writes nothing.
 
     Raises:
-        ValueError: there is no dataset, a file of it is damaged, its ids are no names of files, or `out_dir` is not free.
+        ValueError: there is no dataset, a file of it is damaged, ids are no names of files, or `out_dir` is not free.
     """
     names = [name for name in (TRAIN, VALIDATION) if any(dataset_dir.glob(f"data/*/{name}-*.parquet"))]
     if not names:

@@ -164,6 +164,13 @@ def test_the_command_exports_and_says_what(dataset, tmp_path, monkeypatch, capsy
     assert "        4  samples train" in capsys.readouterr().out
 
 
+def test_a_dataset_is_not_replaced_by_its_export(dataset):
+    before = told(dataset)
+    with pytest.raises(ValueError, match="lie in one another"):
+        export(dataset, dataset, "storystream")
+    assert told(dataset) == before
+
+
 def test_a_folder_that_is_no_dataset_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="name the folder of a dataset"):
         export(tmp_path, tmp_path / "out", "storystream")

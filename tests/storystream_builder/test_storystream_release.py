@@ -15,6 +15,7 @@ from PIL import Image
 from story_model.dataset import Story, read_stories
 from story_model.manifest import Manifest
 from storystream_builder.__main__ import main
+from storystream_builder.importers import frame_reader
 from storystream_builder.importers.entries import Fault, Limits
 from storystream_builder.importers.release_config import ReleaseConfig
 from storystream_builder.importers.release_lines import Line, read_line
@@ -145,6 +146,24 @@ def test_folders_give_the_dataset_that_archives_give(release, tmp_path):
         (one.story_id, one.image_sha256) for one in archived
     ]
     assert release.codes() == ["link"]
+
+
+def test_pictures_in_any_order_are_found_again_with_one_row_group_in_memory(release, monkeypatch):
+    monkeypatch.setattr(frame_reader, "_HELD_BYTES", 0)
+    order = [one for pair in zip(FOUR, [*OTHER, name(300, 4)], strict=True) for one in reversed(pair)]
+    release.make(story(FOUR), story(OTHER), pictures=order)
+    release.run(parquet={"row_group_mb": 0.001, "file_mb": 0.002})
+    assert len(list((release.dataset / "frames").glob("*"))) > 1
+    pictures = dict(zip(order, map(jpeg, range(8)), strict=True))
+    assert [list(one.images) for one in release.read()] == [[pictures[key] for key in keys] for keys in (FOUR, OTHER)]
+
+
+def test_another_dataset_s_folder_is_not_replaced(release):
+    release.make(story(FOUR))
+    (release.dataset / "mine").mkdir(parents=True)
+    with pytest.raises(ValueError, match="not ours, which would be deleted"):
+        release.run()
+    assert (release.dataset / "mine").is_dir()
 
 
 def test_backslashes_folders_above_and_bare_names_are_the_same_picture(release):
