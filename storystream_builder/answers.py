@@ -16,6 +16,8 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from story_model.shared_lines import SharedLines
+
 log = logging.getLogger(__name__)
 
 MAX_TOKENS = 2**31 - 1
@@ -56,9 +58,10 @@ class _Line(BaseModel):
 class Ledger:
     """Answers by their question's digest, in one file; threads may share it."""
 
-    def __init__(self, path: Path) -> None:
-        """Take the file; it is made with the first answer."""
+    def __init__(self, path: Path, shared: SharedLines | None = None) -> None:
+        """Take the file, made with the first answer, and where other machines find its lines and leave theirs."""
         self._path = path
+        self._shared = shared
         self._lock = threading.Lock()
         self._known: dict[str, Answer] | None = None
         self.num_unreadable = 0
@@ -80,12 +83,16 @@ class Ledger:
             fresh = {key: answer for key, answer in answers.items() if key not in known}
             if not fresh:
                 return
-            lines = (json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False) for key, answer in fresh.items())
-            append_durably(self._path, lines)
+            lines = [json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False) for key, answer in fresh.items()]
+            append_durably(self._path, iter(lines))
             known.update(fresh)
+        if self._shared is not None:
+            self._shared.add([line.encode() for line in lines])
 
     def _answers(self) -> dict[str, Answer]:
         if self._known is None:
+            if self._shared is not None:
+                self._shared.gather()
             self._known = {}
             for line in read_lines(self._path):
                 entry = _entry(line)

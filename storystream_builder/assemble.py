@@ -16,9 +16,9 @@ from storystream_builder.duplicates import drop_across, drop_recurring, find_dup
 from storystream_builder.episodes import EpisodeOutcome, Problem
 from storystream_builder.frames import Episode, count_statuses, load_episode
 from storystream_builder.keyframes import choose
-from storystream_builder.narratives import Narrator
 from storystream_builder.stories import Split, Story, split
 from storystream_builder.storytelling import tell_stories
+from storystream_builder.voices import Voices
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,7 @@ def assemble(
     episodes_dir: Path,
     *,
     config: BuildConfig,
-    captioner: Captioner,
-    narrator: Narrator,
-    appeal: Appeal | None = None,
+    voices: Voices,
 ) -> Assembly:
     """Make stories of decoded episodes.
 
@@ -54,10 +52,10 @@ def assemble(
     unique, problems = _unique(outcomes)
     loaded = [load_episode(outcome, episodes_dir / str(outcome.episode_id)) for outcome in unique]
     counts = Counter({"videos": len(outcomes), "candidates": sum(len(one.frames) for one in loaded)})
-    episodes, duplicates, again = filtered(loaded, config, appeal)
+    episodes, duplicates, again = filtered(loaded, config, voices.appeal)
     problems += again
-    episodes, more = _captioned(episodes, captioner, counts)
-    stories, episodes, casts, failed = tell_stories(episodes, narrator, config, counts)
+    episodes, more = _captioned(episodes, voices.captioner, counts)
+    stories, episodes, casts, failed = tell_stories(episodes, voices.narrator, config, counts)
     _refuse_nothing(stories, episodes, config)
     for reason, number in count_statuses([frame for one in episodes for frame in one.frames]).items():
         counts[f"frames {reason.split(':')[0]}"] += number

@@ -14,33 +14,24 @@ from pathlib import Path
 
 from story_model.build_config import BuildConfig
 from story_model.config import Settings
-from story_model.manifest import Manifest, StepResult, read_manifest, run_step, write_atomically
+from story_model.manifest import Manifest, StepResult, run_step, write_atomically
 from story_model.section import Section
+from story_model.store import have_results, open_store
 from story_model.workspace import RunFolder
-from storystream_builder.appeal import Appeal, ClipAppeal
 from storystream_builder.assemble import assemble
-from storystream_builder.batch_captioner import BatchCaptioner
-from storystream_builder.batches import Batches
-from storystream_builder.captions import Captioner, EndpointCaptioner, NarrationCaptioner
 from storystream_builder.card import card
-from storystream_builder.cast import Casting
-from storystream_builder.endpoint import connect
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.examples import write_examples
-from storystream_builder.languages import checked_language
-from storystream_builder.local_captioner import LocalCaptioner
-from storystream_builder.narratives import NarrationNarrator, Narrator, TextNarrator, VisionNarrator
 from storystream_builder.progress import follow
 from storystream_builder.publish import write_frames, write_meta, write_stories
-from storystream_builder.sidecar import SidecarCaptioner
 from storystream_builder.sources import find_sources
-from storystream_builder.structured import Structured
+from storystream_builder.voices import Voices, make_voices
 
-__all__ = ["build_dataset", "find_sources", "make_captioner", "make_narrator", "prepare_episode", "publish_dataset"]
+__all__ = ["build_dataset", "find_sources", "make_voices", "prepare_episode", "publish_dataset"]
 
 log = logging.getLogger(__name__)
 
-PUBLISH_VERSION = 2
+PUBLISH_VERSION = 3
 
 
 class _PublishKey(Section):
@@ -55,22 +46,23 @@ class _PublishKey(Section):
     """A digest of each video's name, content, lines and problems."""
 
 
-def build_dataset(videos: Path, folder: RunFolder, *, config: BuildConfig, settings: Settings) -> Manifest:
+def build_dataset(videos: Path | str, folder: RunFolder, *, config: BuildConfig, settings: Settings) -> Manifest:
     """Build a dataset from a folder of videos, several episodes at once.
 
     Raises:
         ValueError: there is no video, none can be used, no story comes of them, or an endpoint cannot be used.
     """
-    captioner, narrator = make_captioner(folder, config, settings), make_narrator(folder, config, settings)
+    voices = make_voices(folder, config, settings)
     sources = find_sources(videos, config)
     log.info("%d videos in %s", len(sources), videos)
+    store = open_store(settings.store, folder.root.parent)
     pool = ThreadPoolExecutor(config.workers)
     try:
-        running = [pool.submit(prepare_episode, source, folder, config=config) for source in sources]
+        running = [pool.submit(prepare_episode, one, folder, config=config, store=store) for one in sources]
         outcomes, _ = follow((done.result() for done in as_completed(running)), len(sources))
     finally:
         pool.shutdown(cancel_futures=True)
-    return publish_dataset(folder, outcomes, config=config, settings=settings, captioner=captioner, narrator=narrator)
+    return publish_dataset(folder, outcomes, config=config, settings=settings, voices=voices)
 
 
 def publish_dataset(
@@ -79,34 +71,31 @@ def publish_dataset(
     *,
     config: BuildConfig,
     settings: Settings,
-    captioner: Captioner | None = None,
-    narrator: Narrator | None = None,
+    voices: Voices | None = None,
 ) -> Manifest:
     """Caption decoded episodes, make stories of them and write the dataset; who speaks is configured, unless given.
 
     Raises:
         ValueError: none of the videos can be used, no story comes of them, or an endpoint cannot be used.
     """
-    captioner = captioner or make_captioner(folder, config, settings)
-    narrator = narrator or make_narrator(folder, config, settings)
-    appeal = make_appeal(config)
-    usable = sorted({outcome.episode_id for outcome in outcomes if outcome.episode_id})
+    voices = voices or make_voices(folder, config, settings)
+    store = open_store(settings.store, folder.root.parent)
+    usable = {outcome.episode_id: outcome.decoded_digest for outcome in outcomes if outcome.episode_id}
     if not usable:
         reasons = "; ".join(f"{one.file}: {one.reason}" for outcome in outcomes[:5] for one in outcome.problems)
         raise ValueError(f"none of {len(outcomes)} videos can be used: {reasons}")
 
     def work(out: Path) -> StepResult:
-        assembly = assemble(
-            outcomes, folder.episodes_dir, config=config, captioner=captioner, narrator=narrator, appeal=appeal
-        )
-        write_stories(out, assembly, config=config, captioner=captioner, narrator=narrator)
-        write_frames(out, assembly.episodes, config=config, captioner=captioner)
+        have_results({folder.episodes_dir / one: digest for one, digest in usable.items()}, store)
+        assembly = assemble(outcomes, folder.episodes_dir, config=config, voices=voices)
+        write_stories(out, assembly, config=config, voices=voices)
+        write_frames(out, assembly.episodes, config=config, captioner=voices.captioner)
         write_meta(out, assembly, config=config)
         text = card(
             assembly,
             config=config,
-            caption_model=captioner.name,
-            story_model=narrator.name,
+            caption_model=voices.captioner.name,
+            story_model=voices.narrator.name,
             examples=write_examples(out, assembly.episodes),
         )
         write_atomically(out / "README.md", text.encode())
@@ -121,79 +110,13 @@ def publish_dataset(
         work,
         step="publish dataset",
         version=PUBLISH_VERSION,
-        config=_publish_key(outcomes, config, captioner, narrator, appeal),
-        inputs={episode_id: folder.episodes_dir / episode_id for episode_id in usable},
+        config=_publish_key(outcomes, config, voices),
+        inputs=usable,
+        store=store,
     )
 
 
-def make_captioner(folder: RunFolder, config: BuildConfig, settings: Settings) -> Captioner:
-    """Make the configured captioner; an endpoint is tried first, unless the dataset is there already.
-
-    Raises:
-        ValueError: what is asked for is not configured or not there, or the endpoint cannot be used.
-    """
-    told = config.captions
-    if told.captioner == "narration":
-        return NarrationCaptioner()
-    if told.captioner == "sidecar":
-        return SidecarCaptioner(_named(told.sidecar, "build.captions.sidecar"))
-    if told.captioner == "local":
-        limits = {"max_tokens": told.max_tokens, "batch_size": told.concurrency}
-        network = _named(told.model, "build.captions.model")
-        return LocalCaptioner(network, folder.answers_dir, device=settings.device, **limits)
-    endpoint = connect(settings, told.model, folder.answers_dir, setting="build.captions.model")
-    if read_manifest(folder.dataset_dir) is None:
-        endpoint.preflight()
-    price = (told.price.prompt_usd, told.price.completion_usd)
-    if told.batch:
-        batches = Batches(endpoint, folder.answers_dir / "batches")
-        return BatchCaptioner(endpoint, batches, max_tokens=told.max_tokens, price=price)
-    return EndpointCaptioner(endpoint, max_tokens=told.max_tokens, concurrency=told.concurrency, price=price)
-
-
-def _named(path: str | None, setting: str) -> Path:
-    if not path:
-        raise ValueError(f"build.captions.captioner needs a path; set {setting}")
-    return Path(path)
-
-
-def make_narrator(folder: RunFolder, config: BuildConfig, settings: Settings) -> Narrator:
-    """Make the configured narrator.
-
-    Raises:
-        ValueError: an endpoint is asked for and not configured, the cast is asked of one that is not there, or the
-                stories' language is none.
-    """
-    told = config.narratives
-    checked_language(told.language, setting="build.narratives.language")
-    if told.narrator == "narration":
-        if told.cast.derive == "endpoint":
-            raise ValueError(
-                "build.narratives.cast.derive=endpoint asks the narrator's endpoint, and the narrator `narration` has "
-                "none; set build.narratives.narrator to text or vision, or derive to lines"
-            )
-        return NarrationNarrator(Casting(told.cast))
-    asked = Structured(connect(settings, told.model, folder.answers_dir, setting="build.narratives.model"))
-    casting = Casting(told.cast, asked, max_tokens=told.max_tokens, attempts=told.attempts)
-    return (VisionNarrator if told.narrator == "vision" else TextNarrator)(asked, told, casting)
-
-
-def make_appeal(config: BuildConfig) -> Appeal | None:
-    """Make the configured judge of pictures; none where none is asked for.
-
-    Raises:
-        ValueError: its folder holds no network.
-    """
-    return ClipAppeal(config.filters.appeal) if config.filters.appeal.folder else None
-
-
-def _publish_key(
-    outcomes: Sequence[EpisodeOutcome],
-    config: BuildConfig,
-    captioner: Captioner,
-    narrator: Narrator,
-    appeal: Appeal | None,
-) -> _PublishKey:
+def _publish_key(outcomes: Sequence[EpisodeOutcome], config: BuildConfig, voices: Voices) -> _PublishKey:
     """Name what decides the dataset; how much is done at once, and within what limits, does not."""
     usual = BuildConfig()
     captions = config.captions.model_copy(update={"concurrency": usual.captions.concurrency})
@@ -205,10 +128,10 @@ def _publish_key(
     }
     return _PublishKey(
         build=config.model_copy(update=indifferent),
-        captioner=captioner.name,
-        narrator=narrator.name,
-        prompts=captioner.prompt_sha256 + narrator.prompt_sha256,
-        appeal=appeal.name if appeal else "",
+        captioner=voices.captioner.name,
+        narrator=voices.narrator.name,
+        prompts=voices.captioner.prompt_sha256 + voices.narrator.prompt_sha256,
+        appeal=voices.appeal.name if voices.appeal else "",
         sources=sorted(_source_digest(outcome) for outcome in outcomes),
     )
 

@@ -13,7 +13,6 @@ from story_model.build_config import BuildConfig
 from storystream_builder.assemble import Assembly
 from storystream_builder.captions import Captioner
 from storystream_builder.frames import Episode
-from storystream_builder.narratives import Narrator
 from storystream_builder.parquet import TableWriter, write_table
 from storystream_builder.rows import (
     episode_row,
@@ -23,19 +22,18 @@ from storystream_builder.rows import (
     story_row,
     story_text_row,
 )
+from storystream_builder.voices import Voices
 
 _ROW_BYTES = 500
 """What a row weighs beyond its picture, roughly."""
 
 
-def write_stories(
-    out: Path, assembly: Assembly, *, config: BuildConfig, captioner: Captioner, narrator: Narrator
-) -> None:
+def write_stories(out: Path, assembly: Assembly, *, config: BuildConfig, voices: Voices) -> None:
     """Write the train tables: each split's stories with their pictures inline."""
     episodes = {episode.episode_id: episode for episode in assembly.episodes}
     table_schema = schema.with_metadata(schema.STORIES_INLINE)
     folder = out / "data" / config.subset
-    provenance = provenance_of(config.subset, captioner, narrator)
+    provenance = provenance_of(config.subset, voices)
     for split, stories in groupby(assembly.stories.stories, key=lambda story: story.split):
         ordered = list(stories)
         with (

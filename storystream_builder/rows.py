@@ -4,13 +4,12 @@ import hashlib
 from collections.abc import Mapping
 
 from storystream_builder.assemble import Assembly
-from storystream_builder.captions import Captioner
 from storystream_builder.frames import KEPT, Episode, Frame
 from storystream_builder.keyframes import LESS_SHARP
 from storystream_builder.languages import spoken_language
-from storystream_builder.narratives import Narrator
 from storystream_builder.sources import Source
 from storystream_builder.stories import Story
+from storystream_builder.voices import Voices
 
 _AS_THEY_ARE = (
     *("frame_id", "episode_id", "pts", "time_base", "pts_ms", "status", "caption", "caption_status", "stretch"),
@@ -44,13 +43,13 @@ def story_row(story: Story, images: Mapping[str, bytes], source: Source) -> dict
     }
 
 
-def provenance_of(subset: str, captioner: Captioner, narrator: Narrator) -> dict[str, object]:
+def provenance_of(subset: str, voices: Voices) -> dict[str, object]:
     """Give the columns that say by whom all stories are."""
-    prompts = captioner.prompt_sha256 + narrator.prompt_sha256
+    prompts = voices.captioner.prompt_sha256 + voices.narrator.prompt_sha256
     return {
         "subset": subset,
-        "caption_model": captioner.name,
-        "story_model": narrator.name,
+        "caption_model": voices.captioner.name,
+        "story_model": voices.narrator.name,
         "prompt_sha256": _sha256(prompts.encode()) if prompts else "",
     }
 

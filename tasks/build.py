@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import wait
+from prefect.futures import as_completed
 
 from story_model.build_config import BuildConfig, CartoonConfig
 from story_model.config import Settings
@@ -16,6 +16,7 @@ from story_model.workspace import RunFolder
 from storystream_builder import build
 from storystream_builder.build import EpisodeOutcome
 from storystream_builder.cartoon import film
+from storystream_builder.progress import follow
 from storystream_builder.remote_videos import is_remote
 from storystream_builder.sources import Source
 from tasks.artifacts import show_numbers
@@ -60,8 +61,7 @@ def prepare_episodes(videos: Path | str, folder: RunFolder, config: BuildConfig)
         ValueError: there is no video, the runner or an endpoint that is asked for later cannot be used.
     """
     settings = Settings()
-    build.make_captioner(folder, config, settings)
-    build.make_narrator(folder, config, settings)
+    build.make_voices(folder, config, settings)
     # Steps in other processes cannot book their time here: there, the whole stretch counts.
     booked = nullcontext() if config.runner == "threads" else step("keyframes")
     with booked, runner_of(config.runner, config.workers, cluster=settings.cluster) as runner:
@@ -70,8 +70,9 @@ def prepare_episodes(videos: Path | str, folder: RunFolder, config: BuildConfig)
             runner.submit(prepare_episode, {"name": source.name, "source": source, **given})
             for source in build.find_sources(videos, config)
         ]
-        wait(futures)
-        return [future.result() for future in futures]
+        outcomes, decoding = follow((future.result() for future in as_completed(futures)), len(futures))
+    show_numbers("decoding", folder.name, decoding.numbers)
+    return outcomes
 
 
 @task(name="publish dataset", cache_policy=NO_CACHE)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import small_config, source_of
+from small_builds import small_config, source_of
 from test_endpoint import Wire, endpoint_on
 from test_narratives import narrator_on, reply, user_json
 
@@ -19,6 +19,7 @@ from storystream_builder.narratives import NarrationNarrator, TextNarrator, Visi
 from storystream_builder.rows import episode_row
 from storystream_builder.structured import Structured
 from storystream_builder.transcripts import Transcript
+from storystream_builder.voices import Voices
 
 
 @pytest.fixture
@@ -32,8 +33,7 @@ def assembled(built: RunFolder, mixed_videos: Path):
             outcomes,
             built.episodes_dir,
             config=config,
-            captioner=captioner or NarrationCaptioner(),
-            narrator=narrator or NarrationNarrator(),
+            voices=Voices(captioner or NarrationCaptioner(), narrator or NarrationNarrator()),
         )
 
     return run

@@ -5,8 +5,8 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import small_config
 from drawn_videos import draw_video, scenes
+from small_builds import small_config
 
 from story_model.config import Settings
 from story_model.dataset import chunks, read_stories

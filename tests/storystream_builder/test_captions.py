@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import small_config
 from drawn_videos import draw_video, scenes
 from paid_server import ANSWERED, endpoint_at, serving
 from PIL import Image
+from small_builds import small_config
 from test_endpoint import Wire, body, endpoint_on
 
 from story_model.config import Settings
 from story_model.workspace import RunFolder
 from storystream_builder.batch_captioner import BatchCaptioner
 from storystream_builder.batches import Batches
-from storystream_builder.build import build_dataset, make_captioner
+from storystream_builder.build import build_dataset, make_voices
 from storystream_builder.captions import (
     CaptionedEpisode,
     EndpointCaptioner,
@@ -38,7 +38,7 @@ from storystream_builder.transcripts import Line, Transcript
 @pytest.fixture(scope="module")
 def silent(tmp_path_factory) -> Episode:
     """Three shots of a second each, without subtitles."""
-    from conftest import chosen, decode_key, source_of
+    from small_builds import chosen, decode_key, source_of
 
     from storystream_builder.records import DecodeJob
 
@@ -197,7 +197,7 @@ def test_a_frame_that_a_batch_refuses_is_dropped_and_the_others_go_on(server, si
 
 def made(captions: dict, folder: Path, settings: Settings | None = None):
     nowhere = Settings(_env_file=None, api_base_url=None, device="cpu")
-    return make_captioner(RunFolder(folder), small_config(captions=captions), settings or nowhere)
+    return make_voices(RunFolder(folder), small_config(captions=captions), settings or nowhere).captioner
 
 
 def test_a_sidecar_is_chosen_by_configuration(silent, tmp_path):

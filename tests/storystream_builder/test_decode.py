@@ -2,8 +2,8 @@
 
 import av
 import pytest
-from conftest import kept_of
 from drawn_videos import WIDTH, Scene, draw_video, scenes
+from small_builds import kept_of
 
 from storystream_builder.records import CANDIDATES
 

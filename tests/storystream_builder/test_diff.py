@@ -8,7 +8,7 @@ from statistics import median
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import small_config
+from small_builds import small_config
 
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
@@ -87,6 +87,7 @@ def test_a_changed_text_is_told_word_for_word(built, rebuilt, mixed_videos, tmp_
     (story,) = found.stories_changed.values()
     assert list(story.texts.values()) == [Change("This is second 2.", "This is moment 2.")]
     assert (story.frames_added, story.frames_removed) == ([], [])
+    assert found.config["sources"].new == "9 videos, 1 of them new or not as they were"
     assert found.scores == {"caption": 1}
 
 

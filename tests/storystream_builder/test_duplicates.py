@@ -73,7 +73,7 @@ def test_where_subtitles_tell_it_better_nothing_recurs():
 
 
 def test_two_encodes_of_a_real_film_are_one(clips, tmp_path):
-    from conftest import chosen, small_config, source_of
+    from small_builds import chosen, small_config, source_of
 
     from story_model.workspace import RunFolder
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import small_config, source_of
 from drawn_videos import draw_video, scenes, write_srt
+from small_builds import small_config, source_of
 
 from story_model.workspace import RunFolder
 from storystream_builder.episodes import prepare_episode

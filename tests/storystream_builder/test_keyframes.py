@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from conftest import chosen, kept_of, source_of
 from drawn_videos import Scene, draw_video, scenes
+from small_builds import chosen, kept_of, source_of
 from test_stories import frame
 
 from story_model.build_config import FiltersConfig

@@ -10,7 +10,7 @@ from test_stories import frame
 from story_model.build_config import BuildConfig, NarrativesConfig, StoriesConfig
 from story_model.config import Settings
 from story_model.workspace import RunFolder
-from storystream_builder.build import make_narrator
+from storystream_builder.build import make_voices
 from storystream_builder.cast import Cast, EpisodeText, Member
 from storystream_builder.narratives import NarrationNarrator, Narrative, TextNarrator, VisionNarrator
 from storystream_builder.stories import Story, group
@@ -231,7 +231,9 @@ def test_both_ways_of_telling_have_their_own_prompts(tmp_path):
 def made(tmp_path, **narratives):
     settings = Settings(_env_file=None, api_base_url="http://x/v1")
     config = BuildConfig.model_validate({"narratives": {"model": "seer"} | narratives})
-    return make_narrator(RunFolder(tmp_path), config, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storystream_builder.endpoint.Endpoint.preflight", lambda _: None)
+        return make_voices(RunFolder(tmp_path), config, settings).narrator
 
 
 def test_the_narrator_that_is_configured_is_made(tmp_path):

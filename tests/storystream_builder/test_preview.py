@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import pyarrow.parquet as pq
 import pytest
-from conftest import small_config
 from PIL import Image
+from small_builds import small_config
 from test_show import Page, rewrite
 
 from story_model.config import load_config, save_config

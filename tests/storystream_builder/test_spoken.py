@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import small_config
 from drawn_videos import draw_video, scenes, write_srt
+from small_builds import small_config
 from test_embedded_subtitles import Track, mux
 
 from story_model.workspace import RunFolder
