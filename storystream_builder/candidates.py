@@ -6,6 +6,7 @@ stored with their scores: which are kept is decided later (`keyframes.py`), and 
 """
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,29 +14,43 @@ from typing import Any
 import numpy as np
 
 from story_model.build_config import CandidatesConfig
-from storystream_builder.pictures import Score, jpeg, perceptual_hash, score, upright
+from storystream_builder.pictures import Score, compress, measured_luma, perceptual_hash, score, turned, upright
 
+_MOST_RECENT = 16
+"""Frames held for a cut that is told late."""
 _NOTHING = 4.0
 """Contrast (standard deviation of the luma) of a frame that shows nothing; two of those are no fade."""
 
 
-@dataclass
 class Candidates:
-    """Evenly spaced frames of the shot that runs now, at most twice `wanted`; (timestamp, decoded frame)."""
+    """Evenly spaced frames of the shot that runs now, at most twice `wanted`; (timestamp, decoded frame).
 
-    wanted: int
-    _held: list[tuple[int, Any]] = field(default_factory=list)
-    _stride: int = 1
-    _seen: int = 0
+    A cut may be told `lag` frames late: a few frames of that reach are held besides, for the next shot to begin with.
+    """
+
+    def __init__(self, wanted: int, lag: int = 0) -> None:
+        """Take how many a shot should have, and how many frames late its end is known."""
+        self._wanted = wanted
+        self._recent_stride = max(1, -(-lag // _MOST_RECENT))
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=-(-lag // self._recent_stride))
+        self._held: list[tuple[int, Any]] = []
+        self._stride, self._seen, self._seen_in_all = 1, 0, 0
+
+    def __len__(self) -> int:
+        """Count the frames in memory."""
+        return len({pts for pts, _ in (*self._held, *self._recent)})
 
     def offer(self, pts: int, frame: Any) -> None:  # noqa: ANN401 - PyAV has no types
         """Hold a frame if its turn has come."""
         if self._seen % self._stride == 0:
             self._held.append((pts, frame))
-            if len(self._held) > 2 * self.wanted:
+            if len(self._held) > 2 * self._wanted:
                 self._held = self._held[::2]
                 self._stride *= 2
+        if self._seen_in_all % self._recent_stride == 0:
+            self._recent.append((pts, frame))
         self._seen += 1
+        self._seen_in_all += 1
 
     def close(self, cut: int, *, start: int, margin: int, stretches: int = 1) -> list[tuple[int, Any]]:
         """Hand out the frames of the shot [start, cut) away from both its ends; what is later begins the next shot.
@@ -43,12 +58,13 @@ class Candidates:
         At least one a stretch, as far as there are so many.
         """
         shot = [held for held in self._held if held[0] < cut]
-        self._held = [held for held in self._held if held[0] >= cut]
+        later = {held[0]: held for held in (*self._held, *self._recent) if held[0] >= cut}
+        self._held = [later[pts] for pts in sorted(later)]
         self._stride, self._seen = 1, 0
         inside = [held for held in shot if start + margin <= held[0] <= cut - margin]
         if shot and not inside:
             inside = [min(shot, key=lambda held: abs(2 * held[0] - start - cut))]
-        count = min(max(self.wanted, stretches), len(inside))
+        count = min(max(self._wanted, stretches), len(inside))
         picks = np.linspace(0, len(inside) - 1, count).round().astype(int)
         return [inside[index] for index in picks]
 
@@ -110,18 +126,19 @@ def as_candidates(
     stretch_of = {int(index): number for number, part in enumerate(parts) for index in part}
     made = []
     for index, ((pts, frame), fade) in enumerate(zip(frames, fades, strict=True)):
+        luma = measured_luma(frame)
         picture = upright(frame, pixel_aspect=pixel_aspect, max_side=config.max_side)
         made.append(
             Candidate(
                 shot_number=shot_number,
                 stretch=stretch_of[index],
                 pts=pts,
-                score=score(frame),
+                score=score(luma),
                 fade=fade,
-                phash=perceptual_hash(picture),
-                image=jpeg(picture, config.jpeg_quality),
-                width=picture.width,
-                height=picture.height,
+                phash=perceptual_hash(turned(luma, frame.rotation)),
+                image=compress(picture, config.jpeg_quality),
+                width=picture.shape[1],
+                height=picture.shape[0],
             )
         )
     return made

@@ -7,19 +7,21 @@ eats memory takes this process down and nothing else. Results: `episode.json` an
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
-import pyarrow as pa
 
 from story_model.build_config import CandidatesConfig
 from story_model.manifest import write_atomically
 from storystream_builder.candidates import Candidate, Candidates, Contrasts, as_candidates
 from storystream_builder.children import end_with_parent, limit_memory
-from storystream_builder.parquet import write_table
-from storystream_builder.pictures import Pixels, thumbnail
+from storystream_builder.glimpses import Glimpse, glimpse
+from storystream_builder.parquet import write_rows
 from storystream_builder.records import (
     CANDIDATES,
     EPISODE,
@@ -31,7 +33,7 @@ from storystream_builder.records import (
     ShotRecord,
     Timing,
 )
-from storystream_builder.shots import ShotDetector, luma_change
+from storystream_builder.shots import ShotDetector
 from storystream_builder.sound_frames import Tally, check_losses, frame_rate_of, sound_frames
 from storystream_builder.videos import OpenVideo, SourceError, open_video
 
@@ -39,39 +41,52 @@ _ROW_GROUP_MB = 16.0
 _FADE_REACH_S = 0.25
 
 
+@dataclass(frozen=True)
+class ClosedShot:
+    """A shot that has ended, with the frames that might stand for it."""
+
+    record: ShotRecord
+    frames: list[tuple[int, Any]]
+    """(timestamp, decoded frame)"""
+    fades: list[float]
+    stretches: int
+
+    def candidates(self, *, pixel_aspect: Fraction, config: CandidatesConfig) -> list[Candidate]:
+        """Score the frames and make pictures of them."""
+        return as_candidates(
+            self.frames,
+            self.fades,
+            shot_number=self.record.shot_id,
+            stretches=self.stretches,
+            pixel_aspect=float(pixel_aspect),
+            config=config,
+        )
+
+
 class RunningShot:
     """The shot that no cut has ended yet: its candidates, how it moves, how its light comes and goes."""
 
-    def __init__(self, config: CandidatesConfig, *, time_base: Fraction, pixel_aspect: Fraction) -> None:
-        """Take the stream's time base and its pixel aspect ratio (width over height of one pixel)."""
+    def __init__(self, config: CandidatesConfig, *, time_base: Fraction, lag: int) -> None:
+        """Take the stream's time base, and how many frames late a cut may be told."""
         self.start = 0
-        self._config, self._time_base, self._pixel_aspect = config, time_base, pixel_aspect
-        self._candidates, self._contrasts = Candidates(config.per_shot), Contrasts()
+        self._config, self._time_base = config, time_base
+        self._candidates, self._contrasts = Candidates(config.per_shot, lag), Contrasts()
         self._changes: list[tuple[int, float]] = []
-        self._before: Pixels | None = None
 
-    def add(self, pts: int, frame: Any, small: Pixels) -> None:  # noqa: ANN401 - PyAV has no types
-        """Take the next frame and its thumbnail."""
-        self._changes.append((pts, luma_change(self._before, small)))
-        self._contrasts.add(pts, cv2.meanStdDev(small)[1].item(0))
-        self._before = small
-        self._candidates.offer(pts, frame)
+    def add(self, seen: Glimpse, frame: Any) -> None:  # noqa: ANN401 - PyAV has no types
+        """Take the next frame."""
+        self._changes.append((seen.pts, seen.luma_change))
+        self._contrasts.add(seen.pts, seen.contrast)
+        self._candidates.offer(seen.pts, frame)
 
-    def close(self, number: int, cut: int) -> tuple[ShotRecord, list[Candidate]]:
+    def close(self, number: int, cut: int) -> ClosedShot:
         """End the shot at a cut; what is later belongs to the next one."""
         start, self.start = self.start, cut
         seconds = float((cut - start) * self._time_base)
         stretches = max(1, int(seconds / self._config.every_s))
         margin, reach = (round(span / self._time_base) for span in (self._config.margin_s, _FADE_REACH_S))
         frames = self._candidates.close(cut, start=start, margin=margin, stretches=stretches)
-        candidates = as_candidates(
-            frames,
-            [self._contrasts.fade_at(pts, reach, start=start, cut=cut) for pts, _ in frames],
-            shot_number=number,
-            stretches=stretches,
-            pixel_aspect=float(self._pixel_aspect),
-            config=self._config,
-        )
+        fades = [self._contrasts.fade_at(pts, reach, start=start, cut=cut) for pts, _ in frames]
         inside = [change for pts, change in self._changes if start < pts < cut]
         self._changes = [(pts, change) for pts, change in self._changes if pts >= cut]
         self._contrasts.forget(cut)
@@ -82,31 +97,28 @@ class RunningShot:
             start_pts=start,
             end_pts=cut,
             motion=round(sum(inside) / max(1e-3, seconds), 3),
-            num_candidates=len(candidates),
+            num_candidates=len(frames),
         )
-        return record, candidates
+        return ClosedShot(record, frames, fades, stretches)
 
 
 def decode_episode(video_path: Path, out_dir: Path, job: DecodeJob) -> EpisodeRecord:
-    """Decode a video once and write what was found; a video that cannot be used is recorded with its fault."""
+    """Decode a video once and write what was found; a video that cannot be used is recorded with its fault.
+
+    With more than one thread pictures are made while decoding goes on; what is written is the same.
+    """
     key, started, tally = job.key, time.perf_counter(), Tally()
     record = EpisodeRecord(episode_id=key.episode_id, source_sha256=key.source_sha256)
-    candidates: list[Candidate] = []
+    limits = {"threads": job.threads, "max_pixels": key.max_pixels, "max_duration_s": key.max_duration_s}
     try:
-        with (
-            video_path.open("rb") as file,
-            open_video(
-                file, threads=job.threads, max_pixels=key.max_pixels, max_duration_s=key.max_duration_s
-            ) as video,
-        ):
+        with video_path.open("rb") as file, open_video(file, **limits) as video:
             _describe(video, record)
-            for shot, found in _shots(video, record, tally, key):
-                record.shots.append(shot)
-                candidates += found
+            shots = _shots(video, record, tally, key)
+            rows = _rows(shots, record, key.candidates, is_parallel=job.threads > 1)
+            write_rows(out_dir / FRAMES, rows, CANDIDATES, row_group_mb=_ROW_GROUP_MB)
     except SourceError as error:
-        record.fault, record.reason = error.fault, str(error)
-        candidates, record.shots = [], []
-    write_table(out_dir / FRAMES, _table(candidates, record), row_group_mb=_ROW_GROUP_MB)
+        record.fault, record.reason, record.shots = error.fault, str(error), []
+        write_rows(out_dir / FRAMES, [], CANDIDATES, row_group_mb=_ROW_GROUP_MB)
     write_atomically(out_dir / EPISODE, record.model_dump_json(indent=1).encode())
     timing = Timing(seconds=time.perf_counter() - started, decoder_seconds=tally.decoder_seconds)
     write_atomically(out_dir / TIMING, timing.model_dump_json().encode())
@@ -120,19 +132,18 @@ def _describe(video: OpenVideo, record: EpisodeRecord) -> None:
     record.pixel_aspect = str(Fraction(stream.sample_aspect_ratio or 1))
 
 
-def _shots(
-    video: OpenVideo, record: EpisodeRecord, tally: Tally, key: DecodeKey
-) -> Iterator[tuple[ShotRecord, list[Candidate]]]:
-    """Read all frames and yield the shots with their scored candidates; fill the record's counts at the end."""
+def _shots(video: OpenVideo, record: EpisodeRecord, tally: Tally, key: DecodeKey) -> Iterator[ClosedShot]:
+    """Read all frames and yield the shots; fill the record's counts at the end."""
     time_base = Fraction(record.time_base)
     detector = ShotDetector(key.shots, time_base=time_base, frame_rate=frame_rate_of(video))
-    running = RunningShot(key.candidates, time_base=time_base, pixel_aspect=Fraction(record.pixel_aspect))
-    number = 0
+    running = RunningShot(key.candidates, time_base=time_base, lag=detector.lag)
+    number, seen = 0, None
     for pts, frame in sound_frames(video, tally, key):
-        record.rotation = round(frame.rotation) % 360
-        small = thumbnail(frame)
-        running.add(pts, frame, small)
-        for cut in detector.feed(pts, small):
+        if seen is None:
+            record.rotation = round(frame.rotation) % 360
+        seen = glimpse(pts, frame, seen)
+        running.add(seen, frame)
+        for cut in detector.feed(seen, frame):
             yield running.close(number, cut)
             number += 1
     for cut in detector.finish():
@@ -145,8 +156,30 @@ def _shots(
         yield running.close(number, tally.end)
 
 
-def _table(candidates: Sequence[Candidate], record: EpisodeRecord) -> pa.Table:
-    return pa.Table.from_pylist([_row(candidate, record) for candidate in candidates], schema=CANDIDATES)
+def _rows(
+    shots: Iterator[ClosedShot], record: EpisodeRecord, config: CandidatesConfig, *, is_parallel: bool
+) -> Iterator[tuple[dict[str, object], int]]:
+    """Record the shots and make their candidates' rows, each with its weight in bytes.
+
+    In parallel, those of one shot are made while the next is decoded.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[list[Candidate]] | None = None
+        for shot in shots:
+            record.shots.append(shot.record)
+            make = partial(shot.candidates, pixel_aspect=Fraction(record.pixel_aspect), config=config)
+            if not is_parallel:
+                yield from _weighed(make(), record)
+                continue
+            if waiting is not None:
+                yield from _weighed(waiting.result(), record)
+            waiting = pool.submit(make)
+        if waiting is not None:
+            yield from _weighed(waiting.result(), record)
+
+
+def _weighed(candidates: Sequence[Candidate], record: EpisodeRecord) -> Iterator[tuple[dict[str, object], int]]:
+    return ((_row(candidate, record), len(candidate.image)) for candidate in candidates)
 
 
 def _row(candidate: Candidate, record: EpisodeRecord) -> dict[str, object]:

@@ -99,6 +99,29 @@ def write_table(path: Path, table: pa.Table, *, row_group_mb: float) -> None:
     publish(temporary, path)
 
 
+def write_rows(
+    path: Path, rows: Iterable[tuple[dict[str, object], int]], table_schema: pa.Schema, *, row_group_mb: float
+) -> None:
+    """Write rows, each with what its pictures and text weigh, as they come into one file, atomically.
+
+    Only one row group is in memory at a time.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with _writer(temporary, table_schema) as writer:
+        group: list[dict[str, object]] = []
+        pending_bytes = 0
+        for row, num_bytes in rows:
+            group.append(row)
+            pending_bytes += num_bytes
+            if pending_bytes >= row_group_mb * 2**20:
+                writer.write_table(pa.Table.from_pylist(group, schema=table_schema))
+                group, pending_bytes = [], 0
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, schema=table_schema))
+    _sync(temporary)
+    publish(temporary, path)
+
+
 def iterate_rows(paths: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[dict[str, object]]:
     """Read rows one row group at a time, verifying each page's checksum."""
     for path in paths:

@@ -43,7 +43,7 @@ def sound_frames(video: OpenVideo, tally: Tally, key: DecodeKey) -> Iterator[tup
     Raises:
         SourceError: a frame is larger, or the video is longer, than allowed.
     """
-    time_base, duration = Fraction(video.stream.time_base), _frame_duration(video)
+    duration, latest = _frame_duration(video), key.max_duration_s / Fraction(video.stream.time_base)
     last, trusted = -1, True
     for decoded in _decoded(video, tally):
         if decoded is None:
@@ -57,7 +57,7 @@ def sound_frames(video: OpenVideo, tally: Tally, key: DecodeKey) -> Iterator[tup
                 stamp = (tally.first or 0) + last + duration
             tally.first = stamp if tally.first is None else tally.first
             pts = stamp - tally.first
-            _check_limits(frame, pts * time_base, key)
+            _check_limits(frame, pts, latest, key)
             if not trusted or pts <= last:
                 tally.corrupt += 1
                 continue
@@ -111,10 +111,10 @@ def _decoded(video: OpenVideo, tally: Tally) -> Iterator[list[Any] | None]:
         yield frames
 
 
-def _check_limits(frame: Any, at_s: Fraction, key: DecodeKey) -> None:  # noqa: ANN401 - PyAV has no types
+def _check_limits(frame: Any, pts: int, latest: float, key: DecodeKey) -> None:  # noqa: ANN401 - PyAV has no types
     if frame.width * frame.height > key.max_pixels:
         raise SourceError("too large", f"a frame of {frame.width}x{frame.height}")
-    if at_s > key.max_duration_s:
+    if pts > latest:
         raise SourceError("too long", f"over {key.max_duration_s} s (build.decode.max_duration_s)")
 
 
