@@ -4,10 +4,12 @@ A line before a batch is created holds its name, which the batch carries as meta
 holds the id that the server gave it; a last one says that its answers are in the ledgers.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,6 +65,7 @@ class BatchJournal:
         """Take the file; it is made with the first batch."""
         self.path = path
         self._open: dict[str, HandedIn] = {}
+        self._created: set[str] = set()
         for line in read_lines(path):
             event = _event(line)
             if event is not None:
@@ -72,6 +75,14 @@ class BatchJournal:
     def open(self) -> list[HandedIn]:
         """The batches that were not finished, oldest first."""
         return list(self._open.values())
+
+    def name_of(self, questions: Mapping[str, str]) -> str:
+        """Name a batch by its questions, and by how often these were handed in before.
+
+        So another machine, or one that lost this file, gives the name that a running batch has already.
+        """
+        digest = hashlib.sha256("\n".join(sorted(questions)).encode()).hexdigest()[:32]
+        return next(name for number in count() if (name := f"{digest}-{number}") not in self._created)
 
     def intend(self, name: str, questions: Mapping[str, str]) -> None:
         """Write down that a batch is about to be created."""
@@ -94,8 +105,10 @@ class BatchJournal:
             self._open[event.name] = HandedIn(event.name, event.questions, event.at)
         elif isinstance(event, _Done):
             self._open.pop(event.name, None)
-        elif event.name in self._open:
-            self._open[event.name] = replace(self._open[event.name], batch_id=event.batch_id)
+        else:
+            self._created.add(event.name)
+            if event.name in self._open:
+                self._open[event.name] = replace(self._open[event.name], batch_id=event.batch_id)
 
 
 def _event(line: bytes | None) -> _Intended | _Created | _Done | None:

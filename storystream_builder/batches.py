@@ -1,13 +1,12 @@
 """Questions to an endpoint's Batch API: half the price, an answer within a day, each paid once.
 
-Batches outlive the run that handed them in. What is under way is found again by the journal, or by the name that a
-batch carries as metadata where a kill came before its id was written down. Answers go to the ledgers of `answers.py`,
+Batches outlive the run that handed them in. What is under way is found again by the journal; where a kill came before
+its id was written down, or the journal is another machine's, by the name that a batch carries as metadata. Answers go to the ledgers of `answers.py`,
 under the same keys as if they had been asked one by one; what a batch leaves unanswered is handed in again.
 """
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +98,10 @@ class Batches:
         for sent in journal.open:
             if sent.batch_id is not None:
                 continue
-            found = self._find(sent)
+            try:
+                found = self._find(sent)
+            except openai.APIError as error:
+                self._give_up(error)
             if found is None:
                 journal.done(sent.name)
             else:
@@ -108,14 +110,11 @@ class Batches:
 
     def _find(self, sent: HandedIn) -> str | None:
         """Look a batch up on the server by the name that we gave it."""
-        try:
-            for batch in self._endpoint.client.batches.list(limit=100):
-                if isinstance(batch.metadata, dict) and batch.metadata.get(_MARK) == sent.name:
-                    return batch.id
-                if batch.created_at < sent.at - _DAY_S:
-                    return None
-        except openai.APIError as error:
-            self._give_up(error)
+        for batch in self._endpoint.client.batches.list(limit=100):
+            if isinstance(batch.metadata, dict) and batch.metadata.get(_MARK) == sent.name:
+                return batch.id
+            if batch.created_at < sent.at - _DAY_S:
+                return None
         return None
 
     def _hand_in(
@@ -142,17 +141,14 @@ class Batches:
                 self._create(file, journal)
 
     def _create(self, file: RequestFile, journal: BatchJournal) -> None:
-        """Hand in a file of requests; its name is written down before, its id after."""
-        name = uuid.uuid4().hex
+        """Hand in a file of requests, unless that was done; its name is written down before, its id after."""
+        name = journal.name_of(file.questions)
         journal.intend(name, file.questions)
         sent = journal.open[-1]
         try:
-            batch_id = self._created(name, file)
+            batch_id = self._find(sent) or self._created(sent, file)
         except (openai.APIConnectionError, openai.InternalServerError) as error:
-            found = self._find(sent)
-            if found is None:
-                self._give_up(error)
-            batch_id = found
+            self._give_up(error)
         except openai.APIStatusError as error:
             journal.done(name)
             if isinstance(error, openai.NotFoundError):
@@ -164,14 +160,19 @@ class Batches:
         log.info("batch %s: %d questions are handed in", batch_id, len(sent.questions))
         file.clear()
 
-    def _created(self, name: str, file: RequestFile) -> str:
+    def _created(self, sent: HandedIn, file: RequestFile) -> str:
         client = self._endpoint.client
         with file.path.open("rb") as requests:
-            uploaded = client.files.create(file=(f"{name}.jsonl", requests), purpose="batch")
+            uploaded = client.files.create(file=(f"{sent.name}.jsonl", requests), purpose="batch")
         # Created without the client's retries: one that it does not see succeed would be paid twice.
-        batches = client.with_options(max_retries=0).batches
-        mark = {_MARK: name}
-        return batches.create(input_file_id=uploaded.id, endpoint=URL, completion_window="24h", metadata=mark).id
+        batches, mark = client.with_options(max_retries=0).batches, {_MARK: sent.name}
+        try:
+            return batches.create(input_file_id=uploaded.id, endpoint=URL, completion_window="24h", metadata=mark).id
+        except (openai.APIConnectionError, openai.InternalServerError):
+            found = self._find(sent)
+            if found is None:
+                raise
+            return found
 
     def _wait(self, journal: BatchJournal, refused: dict[str, str]) -> None:
         """Wait for the open batches and take each one's answers as it ends."""

@@ -53,7 +53,6 @@ class PaidServer:
         """So many creations get no reply."""
         self.noise: list[bytes] = []
         """Lines that come before a batch's results."""
-        self.num_listed = 0
         self._asked: Counter[str] = Counter()
 
     def create(self, told: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +134,6 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._reply({"object": "list", "data": [{"id": name, "object": "model"} for name in paid.models]})
         elif path == "/v1/batches":
-            paid.num_listed += 1
             self._reply({"object": "list", "data": list(reversed(paid.batches.values())), "has_more": False})
         elif found := re.fullmatch(r"/v1/batches/(\w+)", path):
             batch = paid.look(found[1])

@@ -124,6 +124,7 @@ def test_where_nothing_is_ever_answered_the_run_ends(server, tmp_path):
     server.fate = lambda request, times: EXPIRED
     with pytest.raises(ValueError, match="none of 4 questions got an answer in 3 batches"):
         Asked(server, tmp_path).ask(*FOUR)
+    assert len(server.batches) == 3
 
 
 def test_a_question_that_is_not_accepted_is_refused_and_not_asked_again(server, tmp_path):
@@ -239,6 +240,15 @@ def test_a_killed_run_finds_its_batch_again(server, tmp_path, moment):
     assert set(server.paid.values()) == {1}
 
 
+def test_another_machine_finds_the_batch_of_the_first(server, tmp_path):
+    server.looks = 10**9
+    with pytest.raises(ValueError, match="do not end"):
+        Asked(server, tmp_path / "first", longest_wait_s=-1).ask(*FOUR)
+    server.looks = 1
+    assert Asked(server, tmp_path / "second").ask(*reversed(FOUR)) == {}
+    assert len(server.batches) == 1
+
+
 def test_what_is_new_is_handed_in_beside_what_is_under_way(server, tmp_path):
     server.looks = 10**9
     with pytest.raises(ValueError, match="do not end"):
@@ -257,7 +267,6 @@ def test_a_journal_that_a_kill_cut_short_is_made_up_from_the_server(server, tmp_
     server.looks = 1
     assert Asked(server, tmp_path).ask(*FOUR) == {}
     assert len(server.batches) == 1
-    assert server.num_listed == 1
 
 
 def test_an_intention_that_came_to_nothing_is_no_obstacle(server, tmp_path):
