@@ -116,13 +116,17 @@ def _config(before: Manifest, old: Path, after: Manifest, new: Path) -> dict[str
     changed = _changes(*versions) | changed_settings(before.config, after.config)
     videos = changed.pop("sources", None)
     if videos is not None:
-        changed["sources"] = Change(*(_told(value) for value in (videos.old, videos.new)))
+        changed["sources"] = _told(videos)
     return changed
 
 
-def _told(digests: object) -> str:
-    """Tell what is behind digests of videos, for these mean nothing to a reader."""
-    return f"{len(digests)} videos" if isinstance(digests, list) else ABSENT
+def _told(digests: Change[Any]) -> Change[Any]:
+    """Tell what is behind digests of videos, their lines and their rights, for these mean nothing to a reader."""
+    if not isinstance(digests.old, list) or not isinstance(digests.new, list):
+        return digests
+    new = set(digests.new) - set(digests.old)
+    told = f", {len(new)} of them new or not as they were" if new else ""
+    return Change(f"{len(digests.old)} videos", f"{len(digests.new)} videos{told}")
 
 
 def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
