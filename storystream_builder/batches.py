@@ -1,8 +1,9 @@
 """Questions to an endpoint's Batch API: half the price, an answer within a day, each paid once.
 
 Batches outlive the run that handed them in. What is under way is found again by the journal; where a kill came before
-its id was written down, or the journal is another machine's, by the name that a batch carries as metadata. Answers go to the ledgers of `answers.py`,
-under the same keys as if they had been asked one by one; what a batch leaves unanswered is handed in again.
+its id was written down, or the journal is another machine's, by the name that a batch carries as metadata. Answers go
+to the ledgers of `answers.py`, under the same keys as if they had been asked one by one; what a batch leaves unanswered
+is handed in again.
 """
 
 import logging
