@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -139,7 +140,7 @@ def look_at(data: bytes, limits: Limits) -> dict[str, int] | Fault:
     found = _decoded(data, limits)
     if isinstance(found, Fault):
         return found
-    return {"width": found.width, "height": found.height, "phash": perceptual_hash(found)}
+    return {"width": found.width, "height": found.height, "phash": perceptual_hash(np.asarray(found))}
 
 
 def _decoded(data: bytes, limits: Limits) -> Image.Image | Fault:
@@ -149,6 +150,7 @@ def _decoded(data: bytes, limits: Limits) -> Image.Image | Fault:
         if image.width * image.height > limits.picture_pixels:
             return Fault("too many pixels", f"{image.width}x{image.height}; the most is {limits.picture_pixels}")
         with image:
+            image.draft("L", None)  # a JPEG's colours are checked with it, but not computed
             return image.convert("L")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Fault("too many pixels", f"beyond {limits.picture_pixels}")
