@@ -7,6 +7,7 @@ nothing; a changed configuration or input recomputes this step and what lies dow
 half-done folder and goes on in it.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -26,6 +27,8 @@ from pydantic import BaseModel, PrivateAttr, ValidationError
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk, a quota, a file that may grow no further."""
 _IN_PROGRESS = ".in_progress.json"
 _BLOCK = 1 << 20
 
@@ -99,7 +102,7 @@ def run_step(
     `work` may find files of an earlier, killed attempt with the same key and is free to go on from them.
 
     Raises:
-        ValueError: an input is missing, or another process works on the folder right now.
+        ValueError: an input is missing, another process works on the folder right now, or the disk is full.
     """
     settings = json.loads(config.model_dump_json())
     digests = {name: found if isinstance(found, str) else digest_of(found) for name, found in sorted(inputs.items())}
@@ -144,6 +147,13 @@ def run_step(
             return manifest
     except Timeout:
         raise ValueError(f"another process is working on {out_dir}; wait for it or end it") from None
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        why = os.strerror(error.errno)
+        raise ValueError(
+            f"{out_dir} cannot be written: {why}; make room and run again, it goes on from there"
+        ) from None
 
 
 def read_manifest(out_dir: Path) -> Manifest | None:

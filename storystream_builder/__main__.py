@@ -59,7 +59,7 @@ def main() -> int:
             print(args.run(args))
             return 0
         return {"build": _build, "verify": _verify, "stats": _stats, "diff": _diff, "show": _show}[args.command](args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if args.command == "diff" else 1
 

@@ -3,8 +3,10 @@
 A library that crashes, hangs or eats memory over a damaged video takes that process down and nothing else.
 """
 
+import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,9 +14,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
+from story_model.manifest import NO_ROOM
 from storystream_builder.videos import SourceError
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+_NO_ROOM = {os.strerror(number): number for number in NO_ROOM}
+_LITTLE_BYTES = 1 << 20
+"""On a disk with less free space a process may not even be able to say why it ends."""
 
 
 def run_child(module: str, *arguments: str, log_dir: Path | None = None, timeout_s: float | None = None) -> None:
@@ -22,6 +28,7 @@ def run_child(module: str, *arguments: str, log_dir: Path | None = None, timeout
 
     Raises:
         SourceError: it crashed or took too long; both are tried again by the next run.
+        OSError: the disk is full, which is no fault of the file.
     """
     command = [sys.executable, "-m", module, *arguments]
     with (
@@ -37,8 +44,18 @@ def run_child(module: str, *arguments: str, log_dir: Path | None = None, timeout
             process.kill()
             raise
         if code != 0:
+            said = _last_line(errors)
+            _refuse_full_disk(said, log_dir)
             how = f"signal {-code}" if code < 0 else f"exit {code}"
-            raise SourceError("crashed", f"{module} ended with {how}: {_last_line(errors) or 'no message'}")
+            raise SourceError("crashed", f"{module} ended with {how}: {said or 'no message'}")
+
+
+def _refuse_full_disk(said: str, log_dir: Path | None) -> None:
+    number = next((number for words, number in _NO_ROOM.items() if words in said), None)
+    if number is None and log_dir and shutil.disk_usage(log_dir).free < _LITTLE_BYTES:
+        number = errno.ENOSPC
+    if number is not None:
+        raise OSError(number, os.strerror(number))
 
 
 def _last_line(file: IO[bytes] | None) -> str:
