@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +55,15 @@ class PaidServer:
         """So many creations get no reply."""
         self.noise: list[bytes] = []
         """Lines that come before a batch's results."""
+        self.refuse_after: tuple[int, int] | None = None
+        """How many answers to single questions are given before all others get a status of an error."""
+        self.knows_keys = False
+        """Whether a question that comes again under its `Idempotency-Key` gets its first answer, unpaid."""
+        self.num_repeated = 0
+        self.delay_s = 0.0
+        """Between paying for a single question's answer and giving it."""
+        self._given: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
         self._asked: Counter[str] = Counter()
 
     def create(self, told: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +100,21 @@ class PaidServer:
         self.batches[number] = batch
         self.on_create()
         return batch
+
+    def answer(self, body: dict[str, Any], key: str | None) -> dict[str, Any] | int:
+        """Answer a single question, paid unless it is known by its key; or give the status of an error."""
+        with self._lock:
+            if self.knows_keys and key in self._given:
+                self.num_repeated += 1
+                return self._given[str(key)]
+            if self.refuse_after and sum(self.paid.values()) >= self.refuse_after[0]:
+                return self.refuse_after[1]
+            self.paid[said_in(body)] += 1
+            found = completion(self.words(body))
+            if key:
+                self._given[key] = found
+        time.sleep(self.delay_s)
+        return found
 
     def look(self, number: str) -> dict[str, Any] | None:
         batch = self.batches.get(number)
@@ -162,9 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._reply(batch)
         elif self.path == "/v1/chat/completions":
-            body = json.loads(data)
-            paid.paid[said_in(body)] += 1
-            self._reply(completion(paid.words(body)))
+            answer = paid.answer(json.loads(data), self.headers.get("idempotency-key"))
+            failed = isinstance(answer, int)
+            self._reply({"error": {"message": f"status {answer}"}} if failed else answer, answer if failed else 200)
         else:
             self._reply({"error": {"message": "nothing here"}}, 404)
 
@@ -178,10 +204,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serving() -> Iterator[PaidServer]:
     paid = PaidServer()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     server.paid_server = paid  # type: ignore[attr-defined]
     paid.url = f"http://127.0.0.1:{server.server_port}/v1"
