@@ -33,8 +33,10 @@ _BLANK = 4.0
 class _BlankRun:
     """Blank pictures in a row."""
 
+    before: Glimpse | None
+    """The last picture that showed something; none at the film's start."""
+    begins_hard: bool
     times: list[int] = field(default_factory=list)
-    begins_hard: bool = False
 
 
 class CutFinder:
@@ -49,7 +51,7 @@ class CutFinder:
         self._judged = 0
         self._num_seen = 0
         self._blank: _BlankRun | None = None
-        self._has_shown = False
+        self._shown: Glimpse | None = None
 
     def feed(self, glimpse: Glimpse) -> list[int]:
         """Take the next frame; return the times of cuts that are certain by now."""
@@ -95,17 +97,20 @@ class CutFinder:
         )
 
     def _faded(self, glimpse: Glimpse, *, is_cut: bool) -> list[int]:
-        """Follow blank pictures; where they end, tell their middle, unless a hard cut stands at one of their ends."""
+        """Follow blank pictures; where they end, tell their middle.
+
+        Unless a hard cut stands at one of their ends, or the picture from before them comes back.
+        """
         if glimpse.contrast < _BLANK:
             if self._blank is None or is_cut:
-                self._blank = _BlankRun(begins_hard=is_cut)
+                self._blank = _BlankRun(self._shown, is_cut)
             self._blank.times.append(glimpse.pts)
             return []
-        run, self._blank = self._blank, None
-        had_shown, self._has_shown = self._has_shown, True
-        if run is None or not had_shown or run.begins_hard or is_cut:
+        run, self._blank, self._shown = self._blank, None, glimpse
+        if run is None or run.before is None or run.begins_hard or is_cut:
             return []
-        return [run.times[len(run.times) // 2]]
+        is_back = unlikeness(run.before, glimpse) < _MIN_UNLIKENESS
+        return [] if is_back else [run.times[len(run.times) // 2]]
 
 
 def _is_same(one: Glimpse, other: Glimpse, limit: float) -> bool:

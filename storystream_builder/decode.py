@@ -109,9 +109,13 @@ def decode_episode(video_path: Path, out_dir: Path, job: DecodeJob) -> EpisodeRe
     """
     key, started, tally = job.key, time.perf_counter(), Tally()
     record = EpisodeRecord(episode_id=key.episode_id, source_sha256=key.source_sha256)
-    limits = {"threads": job.threads, "max_pixels": key.max_pixels, "max_duration_s": key.max_duration_s}
     try:
-        with video_path.open("rb") as file, open_video(file, **limits) as video:
+        with (
+            video_path.open("rb") as file,
+            open_video(
+                file, threads=job.threads, max_pixels=key.max_pixels, max_duration_s=key.max_duration_s
+            ) as video,
+        ):
             _describe(video, record)
             shots = _shots(video, record, tally, key)
             rows = _rows(shots, record, key.candidates, is_parallel=job.threads > 1)
