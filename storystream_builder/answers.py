@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from story_model.shared_lines import SharedLines
+from story_model.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,10 @@ class _Line(BaseModel):
 class Ledger:
     """Answers by their question's digest, in one file; threads may share it."""
 
-    def __init__(self, path: Path, shared: SharedLines | None = None) -> None:
-        """Take the file, made with the first answer, and where other machines find its lines and leave theirs."""
+    def __init__(self, path: Path, store: Store | None = None) -> None:
+        """Take the file, made with the first answer, and the store that other machines keep theirs in."""
         self._path = path
-        self._shared = shared
+        self._shared = SharedLines(store, path) if store is not None else None
         self._lock = threading.Lock()
         self._known: dict[str, Answer] | None = None
         self.num_unreadable = 0

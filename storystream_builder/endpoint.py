@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import openai
 
 from story_model.config import Settings
-from story_model.shared_lines import SharedLines
 from story_model.store import Store, open_store
 from storystream_builder.answers import Answer, Ledger, question_key, read_json
 from storystream_builder.replies import QuestionRefused, answer_of, error_message, one_line
@@ -100,9 +99,7 @@ class Endpoint:
     def ledger(self, name: str) -> Ledger:
         """Open a ledger, once."""
         with self._lock:
-            path = self._ledger_dir / f"{name}.jsonl"
-            shared = SharedLines(self._store, path) if self._store is not None else None
-            return self._ledgers.setdefault(name, Ledger(path, shared))
+            return self._ledgers.setdefault(name, Ledger(self._ledger_dir / f"{name}.jsonl", self._store))
 
     def request(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
         """Put a question as this server takes it: see `adapt`."""

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from story_model.config import Device
 from story_model.manifest import digest_of
 from story_model.section import Section
+from story_model.store import Store
 from storystream_builder.answers import Answer, Ledger, question_key
 from storystream_builder.captions import (
     LOCAL,
@@ -47,7 +48,16 @@ class LocalJob(Section):
 class LocalCaptioner:
     """Shows frames to a network on this machine, several at once."""
 
-    def __init__(self, folder: Path, ledger_dir: Path, *, max_tokens: int, batch_size: int, device: Device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ledger_dir: Path,
+        *,
+        max_tokens: int,
+        batch_size: int,
+        device: Device,
+        store: Store | None = None,
+    ) -> None:
         """Take the network's folder, the folder of the ledgers, the longest answer in tokens, and pictures at once.
 
         Raises:
@@ -61,6 +71,7 @@ class LocalCaptioner:
         self.prompt_sha256 = hashlib.sha256(self._prompt.encode()).hexdigest()
         self._folder = folder
         self._ledger_dir = ledger_dir
+        self._store = store
         self._job = LocalJob(device=device, max_tokens=max_tokens)
         self._batch_size = batch_size
 
@@ -75,7 +86,7 @@ class LocalCaptioner:
                 yield self._one(episode, process)
 
     def _one(self, episode: Episode, process: "LocalProcess") -> CaptionedEpisode:
-        ledger = Ledger(self._ledger_dir / f"{episode.episode_id}.jsonl")
+        ledger = Ledger(self._ledger_dir / f"{episode.episode_id}.jsonl", self._store)
         images = episode.images() if episode.kept else {}
         asked = {
             frame.frame_id: (images[frame.frame_id], f"{self._prompt}\n{spoken_words(spoken_over(frame, episode))}")

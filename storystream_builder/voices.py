@@ -6,6 +6,7 @@ from pathlib import Path
 from story_model.build_config import BuildConfig
 from story_model.config import Settings
 from story_model.manifest import read_manifest
+from story_model.store import open_store
 from story_model.workspace import RunFolder
 from storystream_builder.appeal import Appeal, ClipAppeal
 from storystream_builder.batch_captioner import BatchCaptioner
@@ -53,7 +54,8 @@ def _captioner(folder: RunFolder, config: BuildConfig, settings: Settings) -> Ca
     if told.captioner == "local":
         limits = {"max_tokens": told.max_tokens, "batch_size": told.concurrency}
         network = _named(told.model, "build.captions.model")
-        return LocalCaptioner(network, folder.answers_dir, device=settings.device, **limits)
+        store = open_store(settings.store, folder.root.parent)
+        return LocalCaptioner(network, folder.answers_dir, device=settings.device, store=store, **limits)
     endpoint = _endpoint(folder, settings, told.model, "build.captions.model")
     price = (told.price.prompt_usd, told.price.completion_usd)
     if told.batch:
