@@ -7,7 +7,6 @@ from drawn_videos import draw_video, scenes, write_srt
 from small_builds import small_config
 
 from story_model.config import Settings
-from story_model.shared_lines import SharedLines
 from story_model.store import Store, open_store
 from story_model.workspace import RunFolder
 from storystream_builder.answers import Answer, Ledger
@@ -77,6 +76,6 @@ def test_videos_on_s3_make_the_same_dataset_as_local_ones(videos, s3, tmp_path):
 def test_an_answer_paid_for_elsewhere_is_not_asked_again(s3, tmp_path):
     ours, theirs = tmp_path / "here" / "run" / "answers", tmp_path / "there" / "run" / "answers"
     answer = Answer("a dog runs", "stop", 10, 3)
-    Ledger(ours / "e1.jsonl", SharedLines(Store(s3, tmp_path / "here"), ours / "e1.jsonl")).put("q", answer)
-    again = Ledger(theirs / "e1.jsonl", SharedLines(Store(s3, tmp_path / "there"), theirs / "e1.jsonl"))
+    Ledger(ours / "e1.jsonl", Store(s3, tmp_path / "here")).put("q", answer)
+    again = Ledger(theirs / "e1.jsonl", Store(s3, tmp_path / "there"))
     assert again.get("q") == answer
