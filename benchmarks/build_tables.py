@@ -77,7 +77,8 @@ def _write_all(out: Path, stories: list[dict[str, Any]]) -> None:
         "errors": ([], schema.ERRORS),
     }
     for name, (rows, columns) in tables.items():
-        write_table(out / "meta" / f"{name}.parquet", pa.Table.from_pylist(rows, schema=columns), row_group_mb=16)
+        table = pa.Table.from_pylist(rows, schema=schema.with_metadata(columns))
+        write_table(out / "meta" / f"{name}.parquet", table, row_group_mb=16)
 
 
 def _random_story(files: list[Path], chance: random.Random) -> None:

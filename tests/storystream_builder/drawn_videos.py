@@ -95,4 +95,4 @@ def _stamp(seconds: float) -> str:
 
 
 def _format(path: Path) -> str:
-    return {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm", ".mov": "mov"}[path.suffix]
+    return {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm", ".mov": "mov", ".avi": "avi"}[path.suffix]

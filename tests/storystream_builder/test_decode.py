@@ -1,11 +1,14 @@
 """One pass over videos with something wrong: what is lost is counted, and is never a keyframe."""
 
+import struct
+
 import av
 import pytest
 from drawn_videos import WIDTH, Scene, draw_video, scenes
-from small_builds import kept_of
+from small_builds import decode_key, kept_of
 
-from storystream_builder.records import CANDIDATES
+from storystream_builder.decode import decode_episode
+from storystream_builder.records import CANDIDATES, EPISODE, FRAMES, DecodeJob
 
 
 def spoil(data: bytes, start: float, length: int) -> bytes:
@@ -101,3 +104,124 @@ def test_a_set_aside_film_leaves_an_empty_table_with_all_columns(tmp_path, decod
 def test_limits_on_time_hold_while_decoding(tmp_path, decode):
     record, _ = decode(draw_video(tmp_path / "x.mkv", [Scene(1, 3.0)]), max_duration_s=2.0)
     assert record.fault == "too long"
+
+
+def stored(tmp_path, video, threads: int) -> dict[str, bytes]:
+    out = tmp_path / f"threads{threads}"
+    out.mkdir()
+    decode_episode(video, out, DecodeJob(key=decode_key(), threads=threads, max_memory_gb=4))
+    return {name: (out / name).read_bytes() for name in (EPISODE, FRAMES)}
+
+
+def test_any_number_of_threads_stores_the_same_bytes(tmp_path):
+    video = draw_video(tmp_path / "x.mp4", [Scene(1, 3.0), Scene(2, light=0.0), *scenes(3, 4, 5, 6)])
+    assert stored(tmp_path, video, 1) == stored(tmp_path, video, 2) == stored(tmp_path, video, 5)
+
+
+def test_a_fault_late_in_a_film_leaves_no_rows_with_any_number_of_threads(tmp_path):
+    whole = draw_video(tmp_path / "whole.mkv", scenes(*range(1, 9))).read_bytes()
+    (tmp_path / "x.mkv").write_bytes(whole[: len(whole) // 2])
+    one, two = stored(tmp_path, tmp_path / "x.mkv", 1), stored(tmp_path, tmp_path / "x.mkv", 2)
+    assert one == two
+    assert b'"fault": "truncated"' in one[EPISODE]
+
+
+LOSSLESS = "yuv420p yuv422p yuv444p yuv420p10le yuv444p10le gray gray10le yuva420p bgr0 yuv440p".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format"), [("png", "rgb24"), ("libx264rgb", "rgb24"), *(("ffv1", name) for name in LOSSLESS)]
+)
+def test_film_of_any_pixel_format_is_cut_and_kept(tmp_path, decode, codec, pixel_format):
+    path = tmp_path / ("x.mov" if codec == "png" else "x.mkv")
+    video = draw_video(path, scenes(1, 2), codec=codec, pixel_format=pixel_format, options={"g": "10"})
+    record, rows = decode(video)
+    assert [shot.start_ms for shot in record.shots] == [0, 1000]
+    assert {(row["width"], row["height"]) for row in rows} == {(WIDTH, 96)}
+
+
+@pytest.mark.parametrize("size", [(161, 97), (33, 201), (16, 16)])
+def test_film_of_odd_size_is_cut(tmp_path, decode, size):
+    options = {"g": "1"}
+    video = draw_video(
+        tmp_path / "x.mkv", scenes(1, 2), size=size, codec="ffv1", pixel_format="yuv420p", options=options
+    )
+    record, rows = decode(video)
+    assert len(record.shots) == 2
+    assert {(row["width"], row["height"]) for row in rows} == {size}
+
+
+def test_interlaced_film_is_cut(tmp_path, decode):
+    options = {"x264-params": "interlaced=1", "crf": "12"}
+    record, _ = decode(draw_video(tmp_path / "x.mp4", scenes(1, 2, 3), options=options))
+    assert [shot.start_ms for shot in record.shots] == [0, 1000, 2000]
+
+
+@pytest.mark.parametrize(("angle", "size"), [(0, (160, 96)), (90, (96, 160)), (180, (160, 96)), (270, (96, 160))])
+def test_film_on_its_side_is_cut_and_stood_upright(tmp_path, decode, angle, size):
+    video = draw_video(tmp_path / "x.mp4", scenes(1, 2))
+    record, rows = decode(rotated(video, angle))
+    assert record.rotation % 180 == angle % 180
+    assert [shot.start_ms for shot in record.shots] == [0, 1000]
+    assert {(row["width"], row["height"]) for row in rows} == {size}
+
+
+def test_the_hash_is_of_the_upright_picture(tmp_path, decode):
+    video = draw_video(tmp_path / "x.mp4", scenes(1))
+    hashes = [decode(path)[1][0]["phash"] for path in (video, rotated(video, 180))]
+    assert (hashes[0] ^ hashes[1]).bit_count() > 10
+
+
+def test_film_whose_frames_change_their_size_and_format_is_cut(tmp_path, decode):
+    """Two films, one after the other in one stream, as a broadcast has them."""
+    one = draw_video(tmp_path / "one.mkv", scenes(1, 2), codec="mjpeg", pixel_format="yuvj420p", options={})
+    other = draw_video(
+        tmp_path / "other.mkv", scenes(3, 4), size=(320, 200), codec="mjpeg", pixel_format="yuvj444p", options={}
+    )
+    record, rows = decode(joined(tmp_path / "both.mkv", [one, other]))
+    assert [shot.start_ms for shot in record.shots] == [0, 1000, 2000, 3000]
+    assert {(row["width"], row["height"]) for row in rows} == {(160, 96), (320, 200)}
+
+
+@pytest.mark.parametrize("offset", ["-3", "7"])
+def test_film_that_begins_before_or_after_zero_is_cut(tmp_path, decode, offset):
+    options = {"output_ts_offset": offset, "avoid_negative_ts": "disabled"}
+    record, _ = decode(draw_video(tmp_path / "x.mkv", scenes(1, 2), container_options=options))
+    assert [shot.start_ms for shot in record.shots] == [0, 1000]
+
+
+def test_film_without_times_is_cut(tmp_path, decode):
+    """An AVI holds none: frames follow one another at its rate."""
+    video = draw_video(tmp_path / "x.avi", scenes(1, 2), codec="mpeg4", options={"b": "900000", "bf": "0"})
+    record, _ = decode(video)
+    assert [shot.start_ms for shot in record.shots] == [0, 1000]
+
+
+def rotated(video, angle: int):
+    """Give a file's display matrix another angle, in its bytes: PyAV writes none."""
+    sine, cosine = {0: (0, 1), 90: (1, 0), 180: (0, -1), 270: (-1, 0)}[angle]
+    unit = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+    data = video.read_bytes()
+    at = data.index(unit, data.index(b"tkhd"))
+    path = video.with_name(f"{angle}.mp4")
+    path.write_bytes(data[:at] + turned + data[at + len(unit) :])
+    return path
+
+
+def joined(path, videos):
+    """Put the packets of films after one another into one stream."""
+    with av.open(str(path), "w") as out:
+        stream = None
+        shift = 0
+        for video in videos:
+            end = shift
+            with av.open(str(video)) as source:
+                stream = stream or out.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.dts is not None:
+                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                        out.mux(packet)
+                        end = max(end, packet.pts + 100)
+            shift = end
+    return path
