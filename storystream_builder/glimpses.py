@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange
 
-from storystream_builder.pictures import Pixels, converted, is_full_range, plane, samples_shift
+from storystream_builder.pictures import Pixels, converted, is_full_range, samples_shift, view
 
-LUMA_SIZE = (128, 72)
+LUMA_SIZE = (64, 36)
 """Width and height."""
-CHROMA_SIZE = (64, 36)
+CHROMA_SIZE = (32, 18)
 _LIMITED = 255 / 219, 255 / 224
 """Most video keeps luma in 219 and colour differences in 224 of 255 steps."""
 _NOTHING = 1.0
@@ -29,9 +29,9 @@ class Glimpse:
 
     pts: int
     luma: Pixels
-    """(72, 128)."""
+    """(36, 64)."""
     colour: tuple[Pixels, Pixels]
-    """Blue and red difference, (36, 64) each."""
+    """Blue and red difference, (18, 32) each."""
     scale: tuple[float, float]
     """What luma and colour are multiplied with to span 0-255."""
     contrast: float
@@ -45,9 +45,10 @@ class Glimpse:
 def glimpse(pts: int, frame: Any, before: Glimpse | None) -> Glimpse:  # noqa: ANN401 - PyAV has no types
     """Look at a frame."""
     scale = (1.0, 1.0) if is_full_range(frame) else _LIMITED
-    if samples_shift(frame) is None:
-        frame, scale = _converted(frame), _LIMITED
-    luma, blue, red = _planes(frame)
+    shift = samples_shift(frame)
+    if shift is None:
+        frame, scale, shift = _converted(frame), _LIMITED, 0
+    luma, blue, red = _planes(frame, shift)
     contrast = cv2.meanStdDev(luma)[1].item() * scale[0]
     seen = Glimpse(pts, luma, (blue, red), scale, contrast, 0.0, 0.0)
     if before is None:
@@ -80,7 +81,7 @@ def unlikeness(one: Glimpse, other: Glimpse) -> float:
 
 
 def as_picture(seen: Glimpse) -> Pixels:
-    """Make the thumbnail a picture: (72, 128, 3) blue, green, red."""
+    """Make the thumbnail a picture: (36, 64, 3) blue, green, red."""
     luma = seen.luma.astype(np.float32)
     blue, red = (cv2.resize(colour, LUMA_SIZE).astype(np.float32) for colour in seen.colour)
     if seen.scale[0] != 1:
@@ -98,18 +99,20 @@ def _changes(one: Glimpse, other: Glimpse) -> tuple[float, float]:
     return luma, luma + (blue + red) / one.colour[0].size * other.scale[1]
 
 
-def _planes(frame: Any) -> tuple[Pixels, Pixels, Pixels]:  # noqa: ANN401 - PyAV has no types
+def _planes(frame: Any, shift: int) -> tuple[Pixels, Pixels, Pixels]:  # noqa: ANN401 - PyAV has no types
     """Shrink luma, blue and red difference."""
-    shift = samples_shift(frame) or 0
-    luma = _small(plane(frame, 0), LUMA_SIZE, shift)
-    if len(frame.planes) == 1:
+    planes = frame.planes
+    name = frame.format.name
+    luma = _small(view(planes[0], name), LUMA_SIZE, shift)
+    if len(planes) == 1:
         grey = np.full(CHROMA_SIZE[::-1], 128, np.uint8)
         return luma, grey, grey
-    if len(frame.planes) == 2:
-        pairs = plane(frame, 1)
+    if len(planes) == 2:
+        pairs = view(planes[1], name, pairs=True)
         both = cv2.resize(pairs.reshape(pairs.shape[0], -1, 2), CHROMA_SIZE)
         return luma, *cv2.split(both)
-    return luma, _small(plane(frame, 1), CHROMA_SIZE, shift), _small(plane(frame, 2), CHROMA_SIZE, shift)
+    blue, red = (_small(view(one, name), CHROMA_SIZE, shift) for one in planes[1:3])
+    return luma, blue, red
 
 
 def _converted(frame: Any) -> Any:  # noqa: ANN401 - PyAV has no types

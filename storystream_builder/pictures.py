@@ -55,7 +55,7 @@ def measured_luma(frame: Any) -> Pixels:  # noqa: ANN401 - PyAV has no types
     full = is_full_range(frame)
     if samples_shift(frame) != 0:
         frame, full = converted(frame, format="yuv420p", dst_color_range=ColorRange.MPEG), False
-    luma = _at_most(plane(frame, 0), _SCORE_SIDE)
+    luma = _at_most(view(frame.planes[0], frame.format.name), _SCORE_SIDE)
     return luma if full else np.asarray(cv2.LUT(luma, _TO_FULL_RANGE), np.uint8)
 
 
@@ -143,22 +143,21 @@ def converted(frame: Any, **target: Any) -> Any:  # noqa: ANN401 - PyAV has no t
 
 def samples_shift(frame: Any) -> int | None:  # noqa: ANN401 - PyAV has no types
     """Tell by how many bits a frame's samples exceed eight; none where its planes cannot be read as they lie."""
-    if any(one.line_size < one.width for one in frame.planes):
-        return None  # stored upside down, or packed in bits
     name = frame.format.name
-    return 0 if name in _LUMA_FIRST else _LUMA_FIRST_16.get(name)
+    shift = 0 if name in _LUMA_FIRST else _LUMA_FIRST_16.get(name)
+    is_upside_down = shift is not None and frame.planes[0].line_size < 0
+    return None if is_upside_down else shift
 
 
-def plane(frame: Any, index: int) -> NDArray[Any]:  # noqa: ANN401 - PyAV has no types
-    """View one plane of a frame without copying: (height, width) of 8 or 16 bits, or (height, 2 width) of two colours.
+def view(plane: Any, name: str, *, pairs: bool = False) -> NDArray[Any]:  # noqa: ANN401 - PyAV has no types
+    """View one plane of a frame of the format `name` without copying; the format must be one `samples_shift` knows.
 
-    The frame must be one that `samples_shift` knows.
+    Returns:
+        (height, width) of 8 or 16 bits; of `pairs` of colours (height, 2 width).
     """
-    found, name = frame.planes[index], frame.format.name
-    samples = np.frombuffer(found, np.uint16 if name in _LUMA_FIRST_16 else np.uint8)
-    rows = samples.reshape(-1, found.line_size // samples.itemsize)
-    width = found.width * 2 if index == 1 and name.startswith("nv") else found.width
-    return rows[: found.height, :width]
+    samples = np.frombuffer(plane, np.uint16 if name in _LUMA_FIRST_16 else np.uint8)
+    rows = samples.reshape(-1, plane.line_size // samples.itemsize)
+    return rows[: plane.height, : plane.width * (2 if pairs else 1)]
 
 
 def is_full_range(frame: Any) -> bool:  # noqa: ANN401 - PyAV has no types

@@ -30,10 +30,10 @@ def measured(pixels: np.ndarray, pixel_format: str = "yuv420p"):
 
 @pytest.mark.parametrize("pixel_format", FORMATS)
 def test_a_thumbnail_shows_the_frame_in_any_pixel_format(pixel_format):
-    pixels = picture(1)
+    pixels = cv2.GaussianBlur(picture(1), (0, 0), 4)  # so that it matters little which pixels are taken
     seen = as_picture(glimpse(0, frame_of(pixels, pixel_format), None))[..., ::-1]
     expected = cv2.resize(pixels, (seen.shape[1], seen.shape[0]))
-    assert np.abs(seen.astype(int) - expected).mean() < 12
+    assert np.abs(seen.astype(int) - expected).mean() < 6
 
 
 @pytest.mark.parametrize("pixel_format", [*FORMATS, "gray", "gray10le"])
@@ -52,7 +52,7 @@ def test_a_frame_measures_alike_in_any_pixel_format(pixel_format):
 def test_frames_of_any_size_are_seen(size):
     frame = av.VideoFrame(*size, "yuv420p")
     seen = glimpse(0, frame, glimpse(0, frame_of(picture(1)), None))
-    assert seen.luma.shape == (72, 128)
+    assert seen.luma.shape == (36, 64)
     assert upright(frame, pixel_aspect=1.0, max_side=100).size > 0
 
 
