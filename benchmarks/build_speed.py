@@ -74,7 +74,10 @@ def one_pass(video: Path, threads: int, folder: Path | None = None) -> EpisodeRe
 def _our_command(video: Path, threads: int) -> None:
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "storystream_builder.decode", str(video), out]
-        subprocess.run([*command, job_for("e", threads).model_dump_json()], check=True, stdin=subprocess.PIPE)
+        command.append(job_for("e", threads).model_dump_json())
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # it ends when its input is closed
+            code = process.wait()
+    assert code == 0, f"decoding {video} ended with {code}"
 
 
 def _their_command(video: Path) -> None:
@@ -126,11 +129,11 @@ def repeat_video(clip: Path, path: Path, times: int) -> Path:
 
 
 def peak_memory_mb(video: Path, threads: int) -> int:
-    """Measure the largest resident memory of the process that decodes a video."""
-    with tempfile.TemporaryDirectory() as out:
-        code = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdin=subprocess.PIPE); "
-        code += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
-        command = [sys.executable, "-m", "storystream_builder.decode", str(video), out]
-        command.append(job_for("e", threads).model_dump_json())
-        done = subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True, text=True)
-    return int(done.stdout)
+    """Measure the largest resident memory of a process that does nothing but this and decodes a video."""
+    code = (
+        "import resource, sys; from pathlib import Path; from benchmarks.build_speed import one_pass; "
+        "one_pass(Path(sys.argv[1]), int(sys.argv[2])); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    command = [sys.executable, "-c", code, str(video), str(threads)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
