@@ -103,7 +103,8 @@ def publish_dataset(
         counts = {"episodes": len(assembly.episodes), "stories": len(stories), "problems": len(assembly.problems)}
         counts |= {f"stories {split}": sum(one.split == split for one in stories) for split in ("train", "validation")}
         counts |= {"pairs": sum(len(story.frames) for story in stories), "warnings": len(assembly.stories.warnings)}
-        return StepResult(counts=counts | dict(sorted(assembly.counts.items())))
+        told = {name: number for name, number in sorted(assembly.counts.items()) if number}
+        return StepResult(counts=counts | told)
 
     return run_step(
         folder.dataset_dir,
