@@ -2,7 +2,8 @@
 
 Real clips: the three of the folder that STORY_TEST_VIDEOS or `--videos` names; films with known cuts are drawn. Clips
 are decoded in this process by `decode_episode`, with as many threads on either side; PySceneDetect runs as its own
-command (its default backend, OpenCV) against ours, and again inside this process. Files are in the cache on all sides.
+command (its default backend, OpenCV), compared with this process and, start of Python and imports included, with ours,
+and again inside this process. Files are in the cache on all sides.
 
 Run it in the project's folder: `python -m benchmarks.build`; `--only speed cuts accuracy tables memory` picks parts.
 """

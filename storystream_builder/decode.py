@@ -213,11 +213,21 @@ def _milliseconds(pts: int, time_base: Fraction) -> int:
     return round(1000 * pts * time_base)
 
 
+class _NoPandas:
+    """Keeps pandas out of the process: pyarrow would load it (half a second) only to ask whether a list is one of it."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse one package; the others are found by the next finder."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def main() -> None:
     """Run the job that the command line describes."""
     video, out_dir, text = sys.argv[1:4]
     job = DecodeJob.model_validate_json(text)
     end_with_parent()
+    sys.meta_path.insert(0, _NoPandas())
     limit_memory(job.max_memory_gb)
     cv2.setNumThreads(1)
     decode_episode(Path(video), Path(out_dir), job)
