@@ -214,7 +214,7 @@ def _milliseconds(pts: int, time_base: Fraction) -> int:
 
 
 class _NoPandas:
-    """Keeps pandas out of the process: pyarrow would load it (half a second) only to ask whether a list is one of it."""
+    """Keeps pandas out of the process: pyarrow would load it (half a second) to ask what a list is."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Refuse one package; the others are found by the next finder."""

@@ -17,6 +17,26 @@ def test_a_long_shot_holds_no_more_frames_than_a_short_one():
     assert most <= 11
 
 
+@pytest.mark.parametrize("lag", [0, 6, 100, 1000])
+def test_cuts_that_are_told_late_cost_a_few_frames_of_memory(lag):
+    candidates = Candidates(5, lag)
+    most = 0
+    for pts in range(50_000):
+        candidates.offer(pts, object())
+        most = max(most, len(candidates))
+    assert most <= 10 + 16 + 1
+
+
+def test_a_shot_whose_begin_is_told_late_has_candidates_from_its_begin_on():
+    candidates = Candidates(5, 100)
+    for pts in range(50_000):
+        candidates.offer(pts, None)
+    candidates.close(49_920, start=0, margin=0)
+    begins = [pts for pts, _ in candidates.close(50_000, start=49_920, margin=0)]
+    assert len(begins) == 5
+    assert begins[0] < 49_930
+
+
 def test_candidates_of_a_long_shot_are_spread_over_it():
     candidates = Candidates(wanted=5)
     for pts in range(10_000):
