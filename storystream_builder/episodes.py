@@ -27,7 +27,7 @@ from storystream_builder.videos import SourceError, content_id
 
 log = logging.getLogger(__name__)
 
-DECODE_VERSION = 2
+DECODE_VERSION = 3
 
 
 @dataclass(frozen=True)
