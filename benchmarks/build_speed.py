@@ -132,9 +132,9 @@ def repeat_video(clip: Path, path: Path, times: int) -> Path:
 def peak_memory_mb(video: Path, threads: int) -> int:
     """Measure the largest resident memory of a process that does nothing but this and decodes a video."""
     code = (
-        "import resource, sys; from pathlib import Path; from benchmarks.build_speed import one_pass; "
+        "import re, sys; from pathlib import Path; from benchmarks.build_speed import one_pass; "
         "one_pass(Path(sys.argv[1]), int(sys.argv[2])); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024)"
     )
     command = [sys.executable, "-c", code, str(video), str(threads)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
