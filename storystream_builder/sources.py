@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, field_validator
 
 from story_model.build_config import BuildConfig
 from story_model.section import Section
@@ -26,6 +26,7 @@ from storystream_builder.videos import find_videos, printable
 
 SOURCES = "sources.yaml"
 UNKNOWN = "unknown"
+_MAX_DEPTH = 8
 
 
 class SourceEntry(Section):
@@ -38,6 +39,16 @@ class SourceEntry(Section):
     license: str = ""
     attribution: str = ""
     url: str = ""
+
+    @field_validator("*")
+    @classmethod
+    def _is_text(cls, value: str) -> str:
+        """Refuse halves of surrogate pairs, which YAML can spell and no table can hold."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("half of a surrogate pair is no text") from None
+        return value
 
 
 @dataclass(frozen=True)
@@ -83,13 +94,29 @@ def read_entries(text: bytes | None, where: str) -> list[SourceEntry]:
         ValueError: it is no list of entries.
     """
     try:
-        return TypeAdapter(list[SourceEntry]).validate_python(yaml.safe_load(text or b"") or [])
-    except yaml.YAMLError as error:
+        _refuse_tricks(text or b"")
+        found = yaml.safe_load(text or b"") or []
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+    try:
+        return TypeAdapter(list[SourceEntry]).validate_python(found)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where}, entry {place}: {first['msg']}") from None
+
+
+def _refuse_tricks(text: bytes) -> None:
+    """Raise for what YAML can say and a list of entries need not: it can take for ever, or end in odd errors."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise ValueError("nested too deep for a list of entries")
+        if getattr(event, "tag", None):
+            raise ValueError(f"the tag {event.tag} is not needed here; remove it")
+        if getattr(event, "value", None) == "<<":
+            raise ValueError("`<<` merges are not read; write the fields out")
 
 
 def _source(video: Path | RemoteVideo, name: str, entries: Sequence[SourceEntry], config: BuildConfig) -> Source:
