@@ -1,9 +1,10 @@
 """Claim: a build that is killed at any moment, as often as you like, ends in the dataset of one that never was.
 
 `SIGKILL` goes to the whole process group of `python -m storystream_builder ...` after a delay drawn over the length of
-an undisturbed run; then it is started again. A round ends when a run was left to finish; the next one starts from
-nothing. After each round the dataset must have the manifest's digest of the undisturbed run, no story more and none
-less, and pass `verify`. What an OpenAI-compatible server was paid for is counted by the server itself: a question that
+an undisturbed run; then it is started again, and killed after a delay drawn over the length of a run that finds its
+episodes decoded. A round ends when a run was left to finish; the next one starts from nothing. After
+each round the dataset must have the manifest's digest of the undisturbed run, no story more and none less, and pass
+`verify`. What an OpenAI-compatible server was paid for is counted by the server itself: a question that
 was answered twice is paid twice. Where the client is killed between the server's answer and its own ledger this cannot
 be helped, unless the server knows the question again by its `Idempotency-Key`; the Batch API knows it by its batch.
 """
@@ -22,7 +23,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ class Outcome:
     rounds: int = 0
     """Runs that were left to finish, each after the kills of its round."""
     undisturbed_s: float = 0.0
+    resumed_s: float = 0.0
+    """Of a run that finds decoded episodes and nothing else."""
     datasets_that_differ: int = 0
     findings: int = 0
     """Of `verify`."""
@@ -83,6 +86,8 @@ class Work:
     start: Path | None = None
     """What a round's folder holds when it starts."""
     is_dataset: bool = True
+    forgotten: tuple[str, ...] = ()
+    """What is removed of a finished run's folder, so that the next run goes on from decoded episodes."""
 
 
 def words_of(body: dict[str, Any]) -> str:
@@ -147,18 +152,24 @@ def kill(work: Work, place: Path, *, kills: int, seed: int, knows_keys: bool | N
     outcome, rng = Outcome(), random.Random(seed)
 
     def delays() -> Iterator[float | None]:
+        longest_s = outcome.undisturbed_s
         while outcome.kills < kills:
-            yield rng.uniform(0, outcome.undisturbed_s)
+            yield rng.uniform(0, longest_s)
+            longest_s = outcome.resumed_s
         while True:
             yield None
 
     place.mkdir()
     with serve(knows_keys) as server:
-        started = time.perf_counter()
-        finish(work, place / "undisturbed", iter([None]), server and server.url, outcome)
-        outcome.undisturbed_s = round(time.perf_counter() - started, 2)
-        expected = read_manifest(work.result(place / "undisturbed"))
+        outcome.undisturbed_s = _measure(work, place / "undisturbed", server, outcome)
         usual = len(server.paid) if server else 0
+        expected = read_manifest(work.result(place / "undisturbed"))
+    for name in work.forgotten:
+        shutil.rmtree(place / "undisturbed" / name)
+    with serve(knows_keys) as server:
+        outcome.resumed_s = outcome.undisturbed_s
+        if work.forgotten:
+            outcome.resumed_s = _measure(replace(work, start=None), place / "undisturbed", server, outcome)
     if expected is None:
         raise ValueError(f"the undisturbed run failed: {outcome.failed_runs}")
     outcome.rounds = 0
@@ -174,6 +185,12 @@ def kill(work: Work, place: Path, *, kills: int, seed: int, knows_keys: bool | N
         print(f"{outcome.kills} kills, {outcome.rounds} rounds, {outcome.paid_twice} paid twice", flush=True)
         shutil.rmtree(folder)
     return outcome
+
+
+def _measure(work: Work, folder: Path, server: PaidServer | None, outcome: Outcome) -> float:
+    started = time.perf_counter()
+    finish(work, folder, iter([None]), server and server.url, outcome)
+    return round(time.perf_counter() - started, 2)
 
 
 def serve(knows_keys: bool | None) -> Any:  # noqa: ANN401 - a server, or a context of none
@@ -208,15 +225,16 @@ def draw_release(folder: Path, stories: int) -> tuple[Path, Path]:
     return pictures, release.write_zip(folder / "series.zip", {"train.jsonl": text[:-1], "val.jsonl": text})
 
 
-def works(place: Path, episodes: int) -> dict[str, tuple[Work, bool | None]]:
+def works(place: Path, *, episodes: int, stories: int) -> dict[str, tuple[Work, bool | None]]:
     """Name what is killed, each with whether its server knows idempotency keys (none: it has no server)."""
     videos = draw_series(place / "videos", episodes)
-    pictures, stories = draw_release(place / "release", 200)
+    pictures, texts = draw_release(place / "release", stories)
     build = Work(lambda run: [*BUILDER, "build", str(run), str(videos), *_SETTINGS], lambda run: run / "dataset")
+    build = replace(build, forgotten=("dataset", "answers"))
     decoded, imported = place / "decoded", place / "imported"
     run_until_killed([*BUILDER, "build", str(decoded), str(videos), *_SETTINGS[:4]], None, None)
     shutil.rmtree(decoded / "dataset")
-    run_until_killed([*BUILDER, "import-storystream", str(pictures), str(stories), str(imported)], None, None)
+    run_until_killed([*BUILDER, "import-storystream", str(pictures), str(texts), str(imported)], None, None)
     from_decoded = Work(build.command, build.result, start=decoded)
     batch = [sys.executable, "-c", QUICK_BATCHES]
     batched = Work(
@@ -224,7 +242,7 @@ def works(place: Path, episodes: int) -> dict[str, tuple[Work, bool | None]]:
         build.result,
         start=decoded,
     )
-    importing = [*BUILDER, "import-storystream", str(pictures), str(stories)]
+    importing = [*BUILDER, "import-storystream", str(pictures), str(texts)]
     exporting = [*BUILDER, "export", str(imported)]
     return {
         "build": (build, True),
@@ -256,12 +274,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="of each kind; a third as many of imports and exports")
     parser.add_argument("--episodes", type=int, default=12)
+    parser.add_argument("--stories", type=int, default=200, help="of the release that is imported and exported")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="kinds, by their beginning")
     args = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        for name, (work, knows_keys) in works(Path(folder), args.episodes).items():
+        for name, (work, knows_keys) in works(Path(folder), episodes=args.episodes, stories=args.stories).items():
             if args.only and not any(name.startswith(one) for one in args.only):
                 continue
             kills = args.kills if knows_keys is not None else args.kills // 3
