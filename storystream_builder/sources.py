@@ -113,8 +113,8 @@ def _refuse_tricks(text: bytes) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
             raise ValueError("nested too deep for a list of entries")
-        if getattr(event, "tag", None):
-            raise ValueError(f"the tag {event.tag} is not needed here; remove it")
+        if tag := getattr(event, "tag", None):
+            raise ValueError(f"the tag {tag} is not needed here; remove it")
         if getattr(event, "value", None) == "<<":
             raise ValueError("`<<` merges are not read; write the fields out")
 
