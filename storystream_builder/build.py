@@ -23,7 +23,7 @@ from storystream_builder.card import card
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.examples import write_examples
 from storystream_builder.progress import follow
-from storystream_builder.publish import write_frames, write_meta, write_stories
+from storystream_builder.publish import clear, write_frames, write_meta, write_stories
 from storystream_builder.sources import find_sources
 from storystream_builder.voices import Voices, make_voices
 
@@ -86,6 +86,7 @@ def publish_dataset(
         raise ValueError(f"none of {len(outcomes)} videos can be used: {reasons}")
 
     def work(out: Path) -> StepResult:
+        clear(out)
         have_results({folder.episodes_dir / one: digest for one, digest in usable.items()}, store)
         assembly = assemble(outcomes, folder.episodes_dir, config=config, voices=voices)
         write_stories(out, assembly, config=config, voices=voices)

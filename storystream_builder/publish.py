@@ -1,5 +1,6 @@
 """Write an assembled dataset: tables, pictures, card. The layout is `story_model/schema.py`'s."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -26,6 +27,15 @@ from storystream_builder.voices import Voices
 
 _ROW_BYTES = 500
 """What a row weighs beyond its picture, roughly."""
+
+
+def clear(out: Path) -> None:
+    """Remove what a killed attempt wrote: an endpoint may say more now, and its tables would be others."""
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif not path.name.startswith("."):
+            path.unlink()
 
 
 def write_stories(out: Path, assembly: Assembly, *, config: BuildConfig, voices: Voices) -> None:

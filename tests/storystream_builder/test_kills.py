@@ -3,10 +3,17 @@
 A handful of kills; a hundred of each kind are `benchmarks/build_kills.py`'s.
 """
 
+import shutil
+from pathlib import Path
+
 import pytest
 from paid_server import endpoint_at, serving
+from small_builds import small_config
 
 from benchmarks.build_kills import Outcome, kill, works
+from story_model.manifest import read_manifest
+from story_model.workspace import RunFolder
+from storystream_builder.build import build_dataset
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,19 @@ def test_an_answer_that_a_kill_kept_from_the_ledger_is_paid_once_where_the_serve
             answer = endpoint_at(server.url, tmp_path / ledger_dir).ask("e0", [{"role": "user", "content": "Who?"}])
             assert answer.text == "Seen: Who?"
         assert server.paid == {"Who?": paid}
+
+
+def test_tables_of_a_killed_attempt_are_not_published(built, mixed_videos, settings, tmp_path):
+    """An endpoint may answer now what it refused then: the tables are others, and may have other names."""
+    folder = RunFolder(Path(shutil.copytree(built.root, tmp_path / "run")))
+    manifest = read_manifest(folder.dataset_dir)
+    (folder.dataset_dir / "manifest.json").unlink()
+    (folder.dataset_dir / ".in_progress.json").write_text(manifest.key)
+    (table,) = folder.dataset_dir.glob("data/*/train-*.parquet")
+    table.rename(table.with_name("train-00000-of-00002.parquet"))
+    config = small_config(license="CC BY 3.0", attribution="us")
+    again = build_dataset(mixed_videos, folder, config=config, settings=settings)
+    assert (again.key, again.files) == (manifest.key, manifest.files)
 
 
 def test_other_questions_have_other_keys(tmp_path):
