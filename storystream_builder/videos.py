@@ -62,6 +62,8 @@ class OpenVideo:
 def find_videos(videos: Path) -> list[Path]:
     """List the videos under a folder in a stable order; a single file stands for itself.
 
+    A link that leads nowhere is listed too, so that it is told of and not overlooked.
+
     Raises:
         ValueError: there is no such place, or no video in it.
     """
@@ -69,7 +71,8 @@ def find_videos(videos: Path) -> list[Path]:
         return [videos]
     if not videos.is_dir():
         raise ValueError(f"{videos} does not exist; name a video or a folder of videos")
-    found = [path for path in videos.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    named = (path for path in videos.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    found = [path for path in named if path.is_file() or (path.is_symlink() and not path.exists())]
     visible = [path for path in found if not any(part.startswith(".") for part in path.relative_to(videos).parts)]
     if not visible:
         raise ValueError(f"no video in {videos}; looked for files ending in {', '.join(sorted(VIDEO_SUFFIXES))}")

@@ -13,6 +13,7 @@ NOT_UTF8 = os.fsdecode(b"caf\xe9.mp4")
 
 FAULTS = {
     "empty.mp4": "empty",
+    "moved_away.mp4": "unreadable",
     "page.mp4": "unreadable",
     "no_index.mp4": "truncated",
     "half.webm": "truncated",
@@ -70,6 +71,7 @@ def _draw_good(folder: Path) -> None:
 
 def _spoil(folder: Path) -> None:
     (folder / "empty.mp4").touch()
+    (folder / "moved_away.mp4").symlink_to(folder / "nowhere.mp4")
     (folder / "page.mp4").write_text("<!doctype html><html><body>404 Not Found</body></html>" * 99)
     (folder / "playlist.mp4").write_text("ffconcat version 1.0\nfile plain.mp4\n")
     draw_sound(folder / "sound.mp4")
