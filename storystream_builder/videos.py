@@ -137,6 +137,8 @@ def open_video(file: BinaryIO, *, threads: int, max_pixels: int, max_duration_s:
     with container:
         video = OpenVideo(container, _film(container))
         context = video.stream.codec_context
+        if context is None:
+            raise SourceError("unreadable", "its pictures are in a codec that nothing here decodes")
         if context.width * context.height > max_pixels:
             raise SourceError("too large", f"{context.width}x{context.height}; build.decode.max_pixels is {max_pixels}")
         if (video.duration_s or 0) > max_duration_s:

@@ -65,7 +65,7 @@ def _zip_texts(path: Path, limits: Limits) -> Iterator[TextFile]:
     with archive:
         budget = limits.text_bytes
         for info in archive.infolist():
-            if info.is_dir():
+            if info.filename.endswith("/"):
                 continue
             fault = _zip_fault(info, budget, limits) or _damage(archive, info)
             if fault:

@@ -193,6 +193,12 @@ def test_links_in_a_zip_archive_are_faults(tmp_path):
     assert texts(path) == {"link.jsonl": "link"}
 
 
+def test_a_file_without_a_name_in_a_zip_archive_is_read(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"Qx.jsonl": b"one\n"})
+    path.write_bytes(path.read_bytes().replace(b"Qx.jsonl", b"\0x.jsonl"))
+    assert texts(path) == {"": [b"one"]}
+
+
 def test_a_zip_archive_without_its_end_is_an_error(tmp_path):
     path = write_zip(tmp_path / "a.zip", {"x": NOISE})
     path.write_bytes(path.read_bytes()[:-1000])

@@ -82,6 +82,12 @@ def test_an_mp4_without_its_index_is_truncated(tmp_path):
     assert fault_of(tmp_path / "half.mp4") == "truncated"
 
 
+def test_pictures_in_an_unknown_codec_are_unreadable(tmp_path):
+    whole = draw_video(tmp_path / "whole.mp4", scenes(1)).read_bytes()
+    (tmp_path / "x.mp4").write_bytes(whole.replace(b"avc1", b"zzzz"))
+    assert fault_of(tmp_path / "x.mp4") == "unreadable"
+
+
 def test_sound_alone_is_no_video(tmp_path):
     assert fault_of(draw_sound(tmp_path / "x.mp4")) == "no video stream"
 
