@@ -1,10 +1,10 @@
 """Claim: of ten thousand spoiled inputs none ends the builder, holds it up, or makes it write where it should not.
 
-Videos, subtitles, pictures, archives, JSONL, `sources.yaml`, ledgers and captions are spoiled by seed (bits flipped,
-stretches cut, doubled, blanked, swapped, spliced from others, lengths made to lie) and go through the functions that
-read them in a build, in processes whose memory is capped as a build caps it. Each must end used or told: a fault on
-record, a row of errors, or the documented `ValueError`, within ten seconds. What would be an exception of another kind
-in the process that decodes a video is one row, `crashed`, in a build; here it is counted as a failure.
+Videos, subtitles, pictures, archives, JSONL, `sources.yaml`, ledgers, captions and datasets are spoiled by seed (bits
+flipped, stretches cut, doubled, blanked, swapped, spliced from others, lengths made to lie) and go through the
+functions that read them in a build, in processes whose memory is capped as a build caps it. Each must end used or told:
+a fault on record, a row of errors, or the documented `ValueError`, within ten seconds. What would be an exception of
+another kind in the process that decodes a video is one row, `crashed`, in a build; here it is counted as a failure.
 """
 
 import argparse
@@ -244,7 +244,7 @@ def run_all(total: int, *, seed: int, processes: int, place: Path, only: list[st
 def main() -> None:
     """Spoil, read, count."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--total", type=int, default=10_000)
+    parser.add_argument("--total", type=int, default=10_400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", nargs="*", help="kinds")

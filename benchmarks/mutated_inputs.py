@@ -8,10 +8,12 @@ import io
 import json
 import random
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 
 from story_model.build_config import BuildConfig
 from story_model.config import PROJECT_DIR
+from story_model.manifest import MANIFEST
 from storystream_builder.answers import Answer, Ledger
 from storystream_builder.batch_journal import BatchJournal
 from storystream_builder.decode import decode_episode
@@ -30,6 +33,7 @@ from storystream_builder.records import FRAMES, DecodeJob, DecodeKey
 from storystream_builder.sidecar_rows import BadRows, read_rows
 from storystream_builder.sources import find_sources
 from storystream_builder.transcripts import read_transcript
+from storystream_builder.verify import verify_dataset
 
 sys.path.insert(0, str(PROJECT_DIR / "tests" / "storystream_builder"))
 import drawn_release as release
@@ -318,6 +322,27 @@ def _read_sidecar(folder: Path, name: str) -> str:
     return f"used, told: {bool(bad.counts)}"
 
 
+def datasets(place: Path) -> Kind:
+    """The files of a published dataset."""
+    names, first, _ = _whole_release(place)
+    (place / "train.jsonl").write_bytes(first)
+    pictures_at = release.write_pictures(place / "p.tar", names)
+    config = ReleaseConfig(shortest_part=2)
+    import_release(pictures_at, place / "train.jsonl", place / "dataset", config=config)
+    files = (path for path in (place / "dataset").rglob("*") if path.is_file())
+    samples = {path.relative_to(place / "dataset").as_posix().replace("/", "%"): path.read_bytes() for path in files}
+    return Kind(samples, partial(_verify, place / "dataset"))
+
+
+def _verify(sound: Path, folder: Path, name: str) -> str:
+    spoiled, inside = (folder / name).read_bytes(), name.replace("%", "/")
+    (shutil.copytree(sound, folder / "dataset") / inside).write_bytes(spoiled)
+    found = verify_dataset(folder / "dataset")
+    is_same = spoiled == (sound / inside).read_bytes()
+    assert found or is_same or name == MANIFEST, "a spoiled dataset is called sound"
+    return "told: findings" if found else f"used: {'as it was' if is_same else 'its manifest says other things'}"
+
+
 KINDS: dict[str, tuple[Callable[[Path], Kind], int]] = {
     "video": (videos, 2500),
     "subtitles": (subtitles, 1800),
@@ -327,8 +352,9 @@ KINDS: dict[str, tuple[Callable[[Path], Kind], int]] = {
     "sources": (sources, 700),
     "ledger": (ledgers, 700),
     "sidecar": (sidecars, 800),
+    "dataset": (datasets, 400),
 }
-"""Each kind, and how many mutations of ten thousand are its."""
+"""Each kind, and how many mutations of 10,400 are its."""
 
 
 def _samples(place: Path) -> dict[str, bytes]:
