@@ -49,7 +49,8 @@ class ShotsConfig(Section):
     """Where one shot ends and the next begins. A change here decodes anew."""
 
     detector: Detector = "adaptive"
-    """Which of PySceneDetect's detectors decides, or the network TransNetV2 (extra `transnetv2`, `weights`)."""
+    """`adaptive`: ours, change against the changes nearby (`decoding/cuts.py`). `content`, `hash`, `histogram`:
+    PySceneDetect's. `transnetv2`: that network (extra `transnetv2`, `weights`)."""
     threshold: float | None = None
     """The detector's own threshold; none: its default."""
     min_shot_s: float = Field(0.6, gt=0)

@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,6 +24,7 @@ from storystream_builder.remote_videos import local_copy
 from storystream_builder.sources import SOURCES, UNKNOWN, Source
 from storystream_builder.spoken import transcript_of
 from storystream_builder.transcripts import Transcript
+from storystream_builder.transnet import weights_sha256
 from storystream_builder.videos import SourceError, content_id
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ def _prepared(
     source: Source, video: Path, folder: RunFolder, config: BuildConfig, store: Store | None
 ) -> EpisodeOutcome:
     episode_id, digest = content_id(video)
-    record, manifest = _decoded(video, folder, _decode_key(episode_id, digest, config), config, store)
+    record, manifest = _decoded(video, folder, decode_key_of(episode_id, digest, config), config, store)
     if record.fault:
         return replace(_set_aside(source, record.fault, record.reason), source_sha256=digest, reused=manifest.reused)
     notes = [Problem(source.name, "decode", record.note, record.note.split(":")[0])] if record.note else []
@@ -103,7 +105,8 @@ def read_record(folder: RunFolder, episode_id: str) -> EpisodeRecord:
     return EpisodeRecord.model_validate_json((folder.episodes_dir / episode_id / EPISODE).read_bytes())
 
 
-def _decode_key(episode_id: str, digest: str, config: BuildConfig) -> DecodeKey:
+def decode_key_of(episode_id: str, digest: str, config: BuildConfig) -> DecodeKey:
+    """Name all that decides what one pass over an episode finds."""
     return DecodeKey(
         episode_id=episode_id,
         source_sha256=digest,
@@ -111,6 +114,7 @@ def _decode_key(episode_id: str, digest: str, config: BuildConfig) -> DecodeKey:
         max_duration_s=config.decode.max_duration_s,
         max_corrupt_ratio=config.decode.max_corrupt_ratio,
         shots=config.shots,
+        weights_sha256=_network(config.shots.weights) if config.shots.detector == "transnetv2" else None,
         candidates=config.candidates,
     )
 
@@ -147,6 +151,12 @@ def _decoded(
             store=store,
         )
     return read_record(folder, key.episode_id), manifest
+
+
+@lru_cache(maxsize=1)
+def _network(weights: str | None) -> str:
+    """Name the network that finds shots by its content, read once."""
+    return weights_sha256(weights)
 
 
 def _num_cores() -> int:

@@ -32,6 +32,8 @@ class DecodeKey(Section):
     max_duration_s: float
     max_corrupt_ratio: float
     shots: ShotsConfig
+    weights_sha256: str | None = None
+    """Of the network that finds shots, where one does."""
     candidates: CandidatesConfig
 
 

@@ -20,6 +20,7 @@ from storystream_builder.narratives import NarrationNarrator, Narrator, TextNarr
 from storystream_builder.sidecar import SidecarCaptioner
 from storystream_builder.spoken import check_transcripts
 from storystream_builder.structured import Structured
+from storystream_builder.transnet import weights_sha256
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def make_voices(folder: RunFolder, config: BuildConfig, settings: Settings) -> V
         ValueError: what is asked for is not configured or not there, or an endpoint cannot be used.
     """
     check_transcripts(config)
+    if config.shots.detector == "transnetv2":
+        weights_sha256(config.shots.weights)
     return Voices(
         captioner=_captioner(folder, config, settings),
         narrator=_narrator(folder, config, settings),

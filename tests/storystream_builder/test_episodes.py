@@ -9,8 +9,10 @@ import pytest
 from drawn_videos import draw_video, scenes, write_srt
 from small_builds import small_config, source_of
 
+from story_model.config import Settings
 from story_model.workspace import RunFolder
-from storystream_builder.episodes import prepare_episode
+from storystream_builder.build import make_voices
+from storystream_builder.episodes import decode_key_of, prepare_episode
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +110,18 @@ def test_half_an_episode_that_a_kill_left_behind_is_done_again(video, decoded):
     (out_dir / "candidates.parquet").write_bytes(b"half")
     assert prepare_episode(source_of(video), decoded, config=small_config()).reused is False
     assert (out_dir / "candidates.parquet").stat().st_size > 1000
+
+
+def test_a_network_that_finds_shots_is_told_missing_before_anything_is_decoded(tmp_path):
+    config = small_config(shots={"detector": "transnetv2", "weights": str(tmp_path / "none.onnx")})
+    with pytest.raises(ValueError, match="there is no file"):
+        make_voices(RunFolder(tmp_path / "run"), config, Settings(_env_file=None, api_base_url=None))
+
+
+def test_another_network_decodes_anew(monkeypatch):
+    config = small_config(shots={"detector": "transnetv2", "weights": "x.onnx"})
+    keys = []
+    for digest in ("one", "two"):
+        monkeypatch.setattr("storystream_builder.episodes._network", lambda _, digest=digest: digest)
+        keys.append(decode_key_of("e0", "0", config))
+    assert keys[0] != keys[1]
