@@ -16,6 +16,8 @@ from storystream_builder.records import DecodeKey, EpisodeRecord
 from storystream_builder.videos import OpenVideo, SourceError
 
 _USUAL_RATE = 25
+_OF_THIS_MACHINE = (av.error.MemoryError, av.error.BlockingIOError)
+"""No memory, or none for the decoder's threads: they say nothing of the video."""
 
 
 @dataclass
@@ -98,11 +100,15 @@ def _decoded(video: OpenVideo, tally: Tally) -> Iterator[list[Any] | None]:
             packet = next(packets)
         except StopIteration:
             return
+        except _OF_THIS_MACHINE:
+            raise
         except av.error.FFmpegError:
             tally.corrupt += 1
             return
         try:
             frames = packet.decode()
+        except _OF_THIS_MACHINE:
+            raise
         except av.error.FFmpegError:
             tally.corrupt += 1
             tally.frames += 1
