@@ -39,7 +39,7 @@ from paid_server import PaidServer, said_in, serving
 BUILDER = [sys.executable, "-m", "storystream_builder"]
 QUICK_BATCHES = """\
 import runpy, sys
-from storystream_builder.batches import Batches
+from storystream_builder.asking.batches import Batches
 Batches.__init__.__kwdefaults__["poll_s"] = 0.1
 sys.argv[0] = "storystream_builder"
 runpy.run_module("storystream_builder", run_name="__main__")"""

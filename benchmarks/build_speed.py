@@ -13,7 +13,7 @@ import av
 
 from benchmarks.build_accuracy import pyscenedetect
 from story_model.build_config import BuildConfig
-from storystream_builder.decode import decode_episode
+from storystream_builder.decoding.decode import decode_episode
 from storystream_builder.records import DecodeJob, DecodeKey, EpisodeRecord
 
 
@@ -73,7 +73,7 @@ def one_pass(video: Path, threads: int, folder: Path | None = None) -> EpisodeRe
 
 def _our_command(video: Path, threads: int) -> None:
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "storystream_builder.decode", str(video), out]
+        command = [sys.executable, "-m", "storystream_builder.decoding.decode", str(video), out]
         command.append(job_for("e", threads).model_dump_json())
         with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # it ends when its input is closed
             code = process.wait()

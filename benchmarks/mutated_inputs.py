@@ -23,16 +23,16 @@ import pyarrow.parquet as pq
 from story_model.build_config import BuildConfig
 from story_model.config import PROJECT_DIR
 from story_model.manifest import MANIFEST
-from storystream_builder.answers import Answer, Ledger
-from storystream_builder.batch_journal import BatchJournal
-from storystream_builder.decode import decode_episode
-from storystream_builder.embedded_subtitles import read_embedded
+from storystream_builder.asking.answers import Answer, Ledger
+from storystream_builder.asking.batch_journal import BatchJournal
+from storystream_builder.captioning.sidecar_rows import BadRows, read_rows
+from storystream_builder.decoding.decode import decode_episode
 from storystream_builder.importers.release_config import ReleaseConfig
 from storystream_builder.importers.storystream_release import import_release
+from storystream_builder.listening.embedded_subtitles import read_embedded
+from storystream_builder.listening.transcripts import read_transcript
 from storystream_builder.records import FRAMES, DecodeJob, DecodeKey
-from storystream_builder.sidecar_rows import BadRows, read_rows
 from storystream_builder.sources import find_sources
-from storystream_builder.transcripts import read_transcript
 from storystream_builder.verify import verify_dataset
 
 sys.path.insert(0, str(PROJECT_DIR / "tests" / "storystream_builder"))

@@ -163,7 +163,7 @@ class CaptionsConfig(Section):
 class CastConfig(Section):
     """Who is in the story, so that a character has one name over an episode."""
 
-    given: dict[str, str] = {}
+    given: dict[str, str] = Field({})
     """How a character is recognised by its name: `{George: "a small brown monkey"}`."""
     derive: Literal["none", "lines", "endpoint"] = "lines"
     """More of the cast, an episode at a time. `lines`: names that the spoken lines keep calling. `endpoint`: the

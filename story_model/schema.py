@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 SCHEMA_VERSION = 2
-"""2: scores of text and fades, paid tokens, series and licence of each source, kinds of errors. Version 1 is read too."""
+"""2: scores of text and fades, paid tokens, series and licence of each source, kinds of errors. 1 is read too."""
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -158,8 +158,8 @@ def as_written(table: pa.Schema, version: int) -> pa.Schema:
     """
     if not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(f"schema version {version} is not known here; this code reads 1 to {SCHEMA_VERSION}")
-    later = [names.split() for changed, names in _SINCE_2 if changed is table and version < SCHEMA_VERSION]
-    return pa.schema([column for column in table if column.name not in sum(later, [])])
+    later = " ".join(names for changed, names in _SINCE_2 if changed is table and version < SCHEMA_VERSION).split()
+    return pa.schema([column for column in table if column.name not in later])
 
 
 def with_metadata(schema: pa.Schema, **own: str) -> pa.Schema:

@@ -10,7 +10,7 @@ from pathlib import Path
 from story_model.config import Settings, load_config, preset_names, save_config
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
-from storystream_builder.export_command import add_export_command
+from storystream_builder.exporters.export_command import add_export_command
 from storystream_builder.importers.command import add_import_command
 from storystream_builder.verify import verify_dataset
 
@@ -84,7 +84,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    from storystream_builder.statistics import lines_of, read_statistics
+    from storystream_builder.showing.statistics import lines_of, read_statistics
 
     found = read_statistics(args.dataset_dir)
     for line in [json.dumps(asdict(found), indent=1)] if args.json else lines_of(found):
@@ -93,8 +93,8 @@ def _stats(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from storystream_builder.diff import compare
-    from storystream_builder.diff_text import lines_of
+    from storystream_builder.showing.diff import compare
+    from storystream_builder.showing.diff_text import lines_of
 
     found = compare(args.old, args.new)
     for line in [json.dumps(asdict(found), indent=1)] if args.json else lines_of(found, limit=args.limit):
@@ -103,7 +103,7 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from storystream_builder.show import show
+    from storystream_builder.showing.show import show
 
     for line in show(args.folder, out=args.out, limit=args.limit, sheet=args.sheet, overrides=args.overrides):
         print(line)

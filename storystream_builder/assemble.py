@@ -9,15 +9,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from story_model.build_config import BuildConfig
-from storystream_builder.appeal import Appeal, drop_unappealing
-from storystream_builder.captions import CaptionedEpisode, Captioner, count_captions, drop_silent
-from storystream_builder.cast import Cast
+from storystream_builder.captioning.appeal import Appeal, drop_unappealing
+from storystream_builder.captioning.captions import CaptionedEpisode, Captioner, count_captions, drop_silent
 from storystream_builder.duplicates import drop_across, drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, Problem
 from storystream_builder.frames import Episode, count_statuses, load_episode
 from storystream_builder.keyframes import choose
+from storystream_builder.narrating.cast import Cast
+from storystream_builder.narrating.storytelling import tell_stories
 from storystream_builder.stories import Split, Story, split
-from storystream_builder.storytelling import tell_stories
 from storystream_builder.voices import Voices
 
 log = logging.getLogger(__name__)

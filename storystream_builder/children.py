@@ -17,10 +17,12 @@ from typing import IO
 from story_model.manifest import NO_ROOM
 from storystream_builder.videos import SourceError
 
-_PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 _NO_ROOM = {os.strerror(number): number for number in NO_ROOM}
 _LITTLE_BYTES = 1 << 20
 """On a disk with less free space a process may not even be able to say why it ends."""
+
+_NEAR_BYTES = 64 << 20
 
 
 def run_child(module: str, *arguments: str, log_dir: Path | None = None, timeout_s: float | None = None) -> None:
@@ -33,7 +35,7 @@ def run_child(module: str, *arguments: str, log_dir: Path | None = None, timeout
     command = [sys.executable, "-m", module, *arguments]
     with (
         (log_dir / ".child.log").open("w+b") if log_dir else nullcontext() as errors,
-        subprocess.Popen(command, cwd=_PACKAGE_PARENT, stdin=subprocess.PIPE, stderr=errors) as process,
+        subprocess.Popen(command, cwd=PACKAGE_PARENT, stdin=subprocess.PIPE, stderr=errors) as process,
     ):
         try:
             code = process.wait(timeout_s)
@@ -72,6 +74,16 @@ def limit_memory(gigabytes: float) -> None:
         taken = int(statm.read_text().split()[0]) * resource.getpagesize()
         limit = taken + int(gigabytes * 2**30)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def met_memory_limit() -> bool:
+    """Tell whether this process came near its cap: decoders call a video damaged when they get no memory."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    status = Path("/proc/self/status")
+    if limit == resource.RLIM_INFINITY or not status.exists():
+        return False
+    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmPeak:"))
+    return limit - int(peak.split()[1]) * 1024 < _NEAR_BYTES
 
 
 def end_with_parent() -> None:

@@ -18,13 +18,13 @@ from story_model.manifest import Manifest, StepResult, run_step
 from story_model.store import Store
 from story_model.workspace import RunFolder
 from storystream_builder.children import run_child
+from storystream_builder.decoding.transnet import weights_sha256
+from storystream_builder.listening.spoken import transcript_of
+from storystream_builder.listening.transcripts import Transcript
 from storystream_builder.problems import Problem
 from storystream_builder.records import EPISODE, TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing
 from storystream_builder.remote_videos import local_copy
 from storystream_builder.sources import SOURCES, UNKNOWN, Source
-from storystream_builder.spoken import transcript_of
-from storystream_builder.transcripts import Transcript
-from storystream_builder.transnet import weights_sha256
 from storystream_builder.videos import SourceError, content_id
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def _decoded(
 
     def work(out: Path) -> StepResult:
         arguments = [str(video.resolve()), str(out.resolve()), job.model_dump_json()]
-        run_child("storystream_builder.decode", *arguments, log_dir=out, timeout_s=config.decode.timeout_s)
+        run_child("storystream_builder.decoding.decode", *arguments, log_dir=out, timeout_s=config.decode.timeout_s)
         record = read_record(folder, key.episode_id)
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         counts = {"frames": record.num_frames, "corrupt_frames": record.num_corrupt, "shots": len(record.shots)}

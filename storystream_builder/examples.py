@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from storystream_builder.decoding.pictures import jpeg
 from storystream_builder.frames import KEPT, Episode, Frame
 from storystream_builder.keyframes import LESS_SHARP
-from storystream_builder.pictures import jpeg
 
 FOLDER = "examples"
 _PER_REASON = 6

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from story_model import schema
 from story_model.build_config import BuildConfig
 from storystream_builder.assemble import Assembly
-from storystream_builder.captions import Captioner
+from storystream_builder.captioning.captions import Captioner
 from storystream_builder.frames import Episode
 from storystream_builder.parquet import TableWriter, write_table
 from storystream_builder.rows import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from storystream_builder.assemble import Assembly
 from storystream_builder.frames import KEPT, Episode, Frame
 from storystream_builder.keyframes import LESS_SHARP
-from storystream_builder.languages import spoken_language
+from storystream_builder.narrating.languages import spoken_language
 from storystream_builder.sources import Source
 from storystream_builder.stories import Story
 from storystream_builder.voices import Voices

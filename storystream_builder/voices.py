@@ -8,19 +8,19 @@ from story_model.config import Settings
 from story_model.manifest import read_manifest
 from story_model.store import open_store
 from story_model.workspace import RunFolder
-from storystream_builder.appeal import Appeal, ClipAppeal
-from storystream_builder.batch_captioner import BatchCaptioner
-from storystream_builder.batches import Batches
-from storystream_builder.captions import Captioner, EndpointCaptioner, NarrationCaptioner
-from storystream_builder.cast import Casting
-from storystream_builder.endpoint import Endpoint, connect
-from storystream_builder.languages import checked_language
-from storystream_builder.local_captioner import LocalCaptioner
-from storystream_builder.narratives import NarrationNarrator, Narrator, TextNarrator, VisionNarrator
-from storystream_builder.sidecar import SidecarCaptioner
-from storystream_builder.spoken import check_transcripts
-from storystream_builder.structured import Structured
-from storystream_builder.transnet import weights_sha256
+from storystream_builder.asking.batches import Batches
+from storystream_builder.asking.endpoint import Endpoint, connect
+from storystream_builder.asking.structured import Structured
+from storystream_builder.captioning.appeal import Appeal, ClipAppeal
+from storystream_builder.captioning.batch_captioner import BatchCaptioner
+from storystream_builder.captioning.captions import Captioner, EndpointCaptioner, NarrationCaptioner
+from storystream_builder.captioning.local_captioner import LocalCaptioner
+from storystream_builder.captioning.sidecar import SidecarCaptioner
+from storystream_builder.decoding.transnet import weights_sha256
+from storystream_builder.listening.spoken import check_transcripts
+from storystream_builder.narrating.cast import Casting
+from storystream_builder.narrating.languages import checked_language
+from storystream_builder.narrating.narratives import NarrationNarrator, Narrator, TextNarrator, VisionNarrator
 
 
 @dataclass(frozen=True)

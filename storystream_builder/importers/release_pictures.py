@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from story_model import schema
 from story_model.stored_pictures import PICTURE_FORMATS
+from storystream_builder.decoding.pictures import perceptual_hash
 from storystream_builder.episodes import Problem
 from storystream_builder.frames import KEPT
 from storystream_builder.importers.archives import read_pictures, source_bytes
@@ -27,7 +28,6 @@ from storystream_builder.importers.entries import Entry, Fault, Limits
 from storystream_builder.importers.release_config import ReleaseConfig
 from storystream_builder.importers.release_names import Picture, picture_of
 from storystream_builder.parquet import TableWriter
-from storystream_builder.pictures import perceptual_hash
 from storystream_builder.videos import printable
 
 IN_NO_STORY = "in no story"

@@ -9,7 +9,7 @@ from small_builds import decode_key, make_videos, small_config
 from story_model.config import Settings
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
-from storystream_builder.decode import decode_episode
+from storystream_builder.decoding.decode import decode_episode
 from storystream_builder.records import DecodeJob
 
 

@@ -13,8 +13,8 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 
 from story_model.build_config import AppealConfig
 from story_model.config import PROJECT_DIR
-from storystream_builder.appeal import ClipAppeal, drop_unappealing
-from storystream_builder.decode import decode_episode
+from storystream_builder.captioning.appeal import ClipAppeal, drop_unappealing
+from storystream_builder.decoding.decode import decode_episode
 from storystream_builder.episodes import EpisodeOutcome
 from storystream_builder.records import DecodeJob
 
@@ -64,7 +64,7 @@ def test_the_two_texts_share_what_a_picture_scores(network, episode):
 
 def test_a_picture_is_looked_at_once(network, episode, monkeypatch):
     first = asked(network).scores([episode])
-    monkeypatch.setattr("storystream_builder.appeal.run_child", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("storystream_builder.captioning.appeal.run_child", lambda *_: pytest.fail("looked again"))
     assert asked(network).scores([episode]) == first
 
 
@@ -85,7 +85,7 @@ def test_frames_below_the_limit_are_dropped_with_their_score(network, episode):
 def test_the_orchestrator_s_process_loads_no_torch(network, episode):
     code = (
         "import sys; from story_model.build_config import AppealConfig;"
-        "from storystream_builder.appeal import ClipAppeal;"
+        "from storystream_builder.captioning.appeal import ClipAppeal;"
         f"ClipAppeal(AppealConfig(folder={str(network)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, check=False).returncode == 0

@@ -11,14 +11,14 @@ from test_narratives import narrator_on, reply, user_json
 
 from story_model.build_config import CastConfig, NarrativesConfig
 from story_model.workspace import RunFolder
+from storystream_builder.asking.structured import Structured
 from storystream_builder.assemble import Assembly, assemble
-from storystream_builder.captions import EndpointCaptioner, NarrationCaptioner
-from storystream_builder.cast import Casting
+from storystream_builder.captioning.captions import EndpointCaptioner, NarrationCaptioner
 from storystream_builder.episodes import prepare_episode
-from storystream_builder.narratives import NarrationNarrator, TextNarrator, VisionNarrator
+from storystream_builder.listening.transcripts import Transcript
+from storystream_builder.narrating.cast import Casting
+from storystream_builder.narrating.narratives import NarrationNarrator, TextNarrator, VisionNarrator
 from storystream_builder.rows import episode_row
-from storystream_builder.structured import Structured
-from storystream_builder.transcripts import Transcript
 from storystream_builder.voices import Voices
 
 

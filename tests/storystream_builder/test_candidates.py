@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from drawn_videos import Scene, draw_video, scenes
 
-from storystream_builder.candidates import Candidates, Contrasts
+from storystream_builder.decoding.candidates import Candidates, Contrasts
 
 
 def test_a_long_shot_holds_no_more_frames_than_a_short_one():

@@ -16,23 +16,23 @@ from test_endpoint import Wire, body, endpoint_on
 
 from story_model.config import Settings
 from story_model.workspace import RunFolder
-from storystream_builder.batch_captioner import BatchCaptioner
-from storystream_builder.batches import Batches
+from storystream_builder.asking.batches import Batches
+from storystream_builder.asking.endpoint import Endpoint
 from storystream_builder.build import build_dataset, make_voices
-from storystream_builder.captions import (
+from storystream_builder.captioning.batch_captioner import BatchCaptioner
+from storystream_builder.captioning.captions import (
     CaptionedEpisode,
     EndpointCaptioner,
     NarrationCaptioner,
     count_captions,
     drop_silent,
 )
-from storystream_builder.decode import decode_episode
-from storystream_builder.endpoint import Endpoint
+from storystream_builder.captioning.looks import describe, dominant_colours
+from storystream_builder.decoding.decode import decode_episode
+from storystream_builder.decoding.pictures import jpeg
 from storystream_builder.episodes import EpisodeOutcome
 from storystream_builder.frames import Episode
-from storystream_builder.looks import describe, dominant_colours
-from storystream_builder.pictures import jpeg
-from storystream_builder.transcripts import Line, Transcript
+from storystream_builder.listening.transcripts import Line, Transcript
 
 
 @pytest.fixture(scope="module")

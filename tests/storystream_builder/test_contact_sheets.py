@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from storystream_builder.contact_sheets import Cell, Row, draw_sheet, write_sheet
+from storystream_builder.showing.contact_sheets import Cell, Row, draw_sheet, write_sheet
 
 VERSION_1 = Path(__file__).parent / "data" / "dataset_v1"
 RED = (255, 0, 0)

@@ -7,7 +7,7 @@ import pytest
 from drawn_videos import WIDTH, Scene, draw_video, scenes
 from small_builds import decode_key, kept_of
 
-from storystream_builder.decode import decode_episode
+from storystream_builder.decoding.decode import decode_episode
 from storystream_builder.records import CANDIDATES, EPISODE, FRAMES, DecodeJob
 
 

@@ -12,8 +12,8 @@ from small_builds import small_config
 
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
-from storystream_builder.diff import ABSENT, Change, Difference, compare
-from storystream_builder.diff_text import lines_of
+from storystream_builder.showing.diff import ABSENT, Change, Difference, compare
+from storystream_builder.showing.diff_text import lines_of
 
 VERSION_1 = Path(__file__).parent / "data" / "dataset_v1"
 RIGHTS = {"license": "CC BY 3.0", "attribution": "us"}

@@ -7,9 +7,9 @@ from story_model.build_config import FiltersConfig
 from storystream_builder.duplicates import drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.frames import Episode
+from storystream_builder.listening.transcripts import Line, Transcript
 from storystream_builder.records import EpisodeRecord
 from storystream_builder.sources import Source
-from storystream_builder.transcripts import Line, Transcript
 
 FAR_APART = [(0x9E3779B97F4A7C15 * (number + 1)) % 2**64 for number in range(400)]
 

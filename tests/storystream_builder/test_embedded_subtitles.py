@@ -10,9 +10,9 @@ import pytest
 from av.stream import Disposition
 from drawn_videos import draw_sound, draw_video, scenes
 
-from storystream_builder import embedded_subtitles
-from storystream_builder.embedded_subtitles import read_embedded
-from storystream_builder.transcripts import Line, Transcript
+from storystream_builder.listening import embedded_subtitles
+from storystream_builder.listening.embedded_subtitles import read_embedded
+from storystream_builder.listening.transcripts import Line, Transcript
 
 MS = Fraction(1, 1000)
 NOTHING = Disposition(0)

@@ -11,7 +11,7 @@ from paid_server import endpoint_at, serving
 from pydantic import SecretStr
 
 from story_model.config import Settings
-from storystream_builder.endpoint import Endpoint, QuestionRefused, connect
+from storystream_builder.asking.endpoint import Endpoint, QuestionRefused, connect
 
 
 class Wire:

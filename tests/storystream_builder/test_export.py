@@ -11,7 +11,7 @@ from drawn_release import lines, names, story, write_pictures, write_zip
 
 from story_model.dataset import Story, read_stories
 from storystream_builder.__main__ import main
-from storystream_builder.export import ExportConfig, export_dataset
+from storystream_builder.exporters.export import ExportConfig, export_dataset
 from storystream_builder.importers.release_config import ReleaseConfig
 from storystream_builder.importers.storystream_release import import_release
 
@@ -105,7 +105,7 @@ def test_chunks_are_written_as_training_reads_them(dataset, tmp_path):
 
 
 def test_two_pictures_of_one_moment_are_an_error(tmp_path):
-    from storystream_builder.export_published import write_published
+    from storystream_builder.exporters.export_published import write_published
 
     def one(number: int) -> Story:
         return Story(f"s-{number}", "s", "train", "e", [bytes([number])] * 2, ("a", "b"), (1, 2), (f"{number}", "x"))
@@ -150,7 +150,7 @@ def test_the_same_dataset_gives_the_same_bytes_and_a_second_run_writes_nothing(d
 
 
 def test_an_id_that_is_no_file_s_name_is_an_error(tmp_path):
-    from storystream_builder.export_webdataset import write_shards
+    from storystream_builder.exporters.export_webdataset import write_shards
 
     harmful = Story("../../etc/x", "s", "train", "e", [b"1"] * 2, ("a", "b"), (1, 2), ("1", "1"))
     with pytest.raises(ValueError, match="cannot be a key"):

@@ -1,6 +1,6 @@
 import re
 
-from storystream_builder.histograms import Limit, histogram
+from storystream_builder.showing.histograms import Limit, histogram
 
 
 def xs(svg: str, kind: str) -> list[float]:

@@ -2,9 +2,15 @@
 
 import pytest
 
-from storystream_builder.cast import text_of
-from storystream_builder.languages import checked_language, is_judged, language_of, other_language, spoken_language
-from storystream_builder.transcripts import Line, Transcript
+from storystream_builder.listening.transcripts import Line, Transcript
+from storystream_builder.narrating.cast import text_of
+from storystream_builder.narrating.languages import (
+    checked_language,
+    is_judged,
+    language_of,
+    other_language,
+    spoken_language,
+)
 
 ENGLISH = "The little monkey climbed onto the old stone wall and looked out over the wide blue sea."
 TOLD = {

@@ -16,13 +16,13 @@ from test_sidecar import LOOKS, SHOT
 from toy_vision_language import save_toy
 
 from story_model.config import PROJECT_DIR
+from storystream_builder.captioning.local_captioner import LocalCaptioner, LocalJob, LocalProcess
+from storystream_builder.captioning.local_model import load_model
 from storystream_builder.episodes import EpisodeOutcome
 from storystream_builder.frames import Episode, Frame
-from storystream_builder.local_captioner import LocalCaptioner, LocalJob, LocalProcess
-from storystream_builder.local_model import load_model
+from storystream_builder.listening.transcripts import Line, Transcript
 from storystream_builder.records import EpisodeRecord
 from storystream_builder.sources import Source
-from storystream_builder.transcripts import Line, Transcript
 
 COLOURS = ("red", "blue", "green")
 JOB = LocalJob(device="cpu", max_tokens=6)
@@ -147,10 +147,10 @@ def test_after_a_kill_only_what_is_missing_is_asked(network, episode, tmp_path, 
             return super().ask(asked)
 
     num_asked = 0
-    monkeypatch.setattr("storystream_builder.local_captioner.LocalProcess", Killed)
+    monkeypatch.setattr("storystream_builder.captioning.local_captioner.LocalProcess", Killed)
     with pytest.raises(ValueError, match=r"ended with signal 9.*what it said so far is kept"):
         list(captioner(network, tmp_path).caption([episode]))
-    monkeypatch.setattr("storystream_builder.local_captioner.LocalProcess", Counted)
+    monkeypatch.setattr("storystream_builder.captioning.local_captioner.LocalProcess", Counted)
     list(captioner(network, tmp_path).caption([episode]))
     assert num_asked == 1
 
@@ -221,5 +221,5 @@ def test_a_folder_without_a_network_is_an_error(tmp_path):
 
 
 def test_making_a_captioner_imports_no_torch():
-    code = "import sys, storystream_builder.local_captioner; sys.exit('torch' in sys.modules)"
+    code = "import sys, storystream_builder.captioning.local_captioner; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, check=False).returncode == 0

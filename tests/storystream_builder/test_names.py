@@ -2,7 +2,7 @@
 
 import pytest
 
-from storystream_builder.names import lexicon_of, names_in, same_name, words_in
+from storystream_builder.narrating.names import lexicon_of, names_in, same_name, words_in
 
 
 def starting(text: str) -> list[str]:

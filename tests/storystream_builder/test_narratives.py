@@ -10,12 +10,12 @@ from test_stories import frame
 from story_model.build_config import BuildConfig, NarrativesConfig, StoriesConfig
 from story_model.config import Settings
 from story_model.workspace import RunFolder
+from storystream_builder.asking.structured import Structured
 from storystream_builder.build import make_voices
-from storystream_builder.cast import Cast, EpisodeText, Member
-from storystream_builder.narratives import NarrationNarrator, Narrative, TextNarrator, VisionNarrator
+from storystream_builder.narrating.cast import Cast, EpisodeText, Member
+from storystream_builder.narrating.narratives import NarrationNarrator, Narrative, TextNarrator, VisionNarrator
+from storystream_builder.narrating.telling import Background, Draft
 from storystream_builder.stories import Story, group
-from storystream_builder.structured import Structured
-from storystream_builder.telling import Background, Draft
 
 
 def story(frames: int = 3, episode: str = "ea") -> Story:
@@ -232,7 +232,7 @@ def made(tmp_path, **narratives):
     settings = Settings(_env_file=None, api_base_url="http://x/v1")
     config = BuildConfig.model_validate({"narratives": {"model": "seer"} | narratives})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storystream_builder.endpoint.Endpoint.preflight", lambda _: None)
+        patch.setattr("storystream_builder.asking.endpoint.Endpoint.preflight", lambda _: None)
         return make_voices(RunFolder(tmp_path), config, settings).narrator
 
 

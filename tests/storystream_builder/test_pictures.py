@@ -9,8 +9,8 @@ import pytest
 from drawn_videos import HEIGHT, WIDTH, draw_video, picture, scenes
 from PIL import Image
 
-from storystream_builder.glimpses import as_picture, glimpse
-from storystream_builder.pictures import compress, jpeg, measured_luma, perceptual_hash, score, upright
+from storystream_builder.decoding.glimpses import as_picture, glimpse
+from storystream_builder.decoding.pictures import compress, jpeg, measured_luma, perceptual_hash, score, upright
 
 
 def frame_of(pixels: np.ndarray, pixel_format: str = "yuv420p") -> av.VideoFrame:

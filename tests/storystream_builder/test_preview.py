@@ -15,11 +15,11 @@ from test_show import Page, rewrite
 from story_model.config import load_config, save_config
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
-from storystream_builder.diff import Change
 from storystream_builder.frames import Episode
-from storystream_builder.preview import lines_of, preview
-from storystream_builder.preview_page import write_preview
-from storystream_builder.stored_run import read_run
+from storystream_builder.showing.diff import Change
+from storystream_builder.showing.preview import lines_of, preview
+from storystream_builder.showing.preview_page import write_preview
+from storystream_builder.showing.stored_run import read_run
 
 RIGHTS = {"license": "CC BY 3.0", "attribution": "us"}
 

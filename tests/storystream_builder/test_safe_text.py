@@ -1,6 +1,6 @@
 import pytest
 
-from storystream_builder.safe_text import link, shown
+from storystream_builder.showing.safe_text import link, shown
 
 
 def test_an_override_of_direction_is_spelt_out():

@@ -15,8 +15,8 @@ from PIL import Image
 
 from storystream_builder.importers.release_config import ReleaseConfig
 from storystream_builder.importers.storystream_release import import_release
-from storystream_builder.page_writer import clock
-from storystream_builder.show import show, write_pages
+from storystream_builder.showing.page_writer import clock
+from storystream_builder.showing.show import show, write_pages
 
 VERSION_1 = Path(__file__).parent / "data" / "dataset_v1"
 ATTACK = "<script>alert(1)</script>"

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storystream_builder.captions import CaptionedEpisode
+from storystream_builder.captioning.captions import CaptionedEpisode
+from storystream_builder.captioning.sidecar import SidecarCaptioner, nearest
 from storystream_builder.episodes import EpisodeOutcome
 from storystream_builder.frames import Episode, Frame
 from storystream_builder.records import EpisodeRecord, ShotRecord
-from storystream_builder.sidecar import SidecarCaptioner, nearest
 from storystream_builder.sources import Source
 
 SHOT = ShotRecord(shot_id=0, start_ms=0, end_ms=9000, start_pts=0, end_pts=9000, motion=0, num_candidates=3)

@@ -8,7 +8,7 @@ import pytest
 from drawn_sounds import RATE, tone, write_sound
 from drawn_videos import draw_sound, draw_video, scenes
 
-from storystream_builder.sound import SAMPLE_RATE, open_sound
+from storystream_builder.listening.sound import SAMPLE_RATE, open_sound
 
 
 def blocks(video, **kwargs):

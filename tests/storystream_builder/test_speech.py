@@ -7,9 +7,9 @@ from drawn_sounds import tone, write_sound
 from drawn_videos import draw_video, scenes
 
 from story_model.config import PROJECT_DIR
-from storystream_builder.sound import SAMPLE_RATE, Block
-from storystream_builder.speech import Heard, cues_of, load_recognizer
-from storystream_builder.subtitle_formats import Cue
+from storystream_builder.listening.sound import SAMPLE_RATE, Block
+from storystream_builder.listening.speech import Heard, cues_of, load_recognizer
+from storystream_builder.listening.subtitle_formats import Cue
 
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|translate|>", "<|transcribe|>"]
 SPECIAL += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
@@ -81,7 +81,8 @@ def test_a_model_in_a_folder_writes_down_what_it_hears_on_the_video_s_clock(reco
 
 
 def test_torch_is_not_imported_before_a_model_is_loaded():
-    code = "import sys, storystream_builder.speech; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    module = "storystream_builder.listening.speech"
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, check=False).returncode == 0
 
 

@@ -8,7 +8,7 @@ from small_builds import small_config
 from test_embedded_subtitles import Track, mux
 
 from story_model.workspace import RunFolder
-from storystream_builder.spoken import check_transcripts, transcript_of
+from storystream_builder.listening.spoken import check_transcripts, transcript_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def found(video: Path, folder: RunFolder, **transcripts):
 def test_a_file_beside_the_video_is_taken_and_the_video_is_not_asked(tmp_path, folder, monkeypatch):
     video = draw_video(tmp_path / "x.mp4", scenes(1))
     write_srt(tmp_path / "x.srt", [(0, 1, "Hello.")])
-    monkeypatch.setattr("storystream_builder.spoken.run_child", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr("storystream_builder.listening.spoken.run_child", lambda *_, **__: pytest.fail("asked"))
     transcript, problems = found(video, folder)
     assert ([line.text for line in transcript.lines], transcript.source, problems) == (["Hello."], "file", [])
 
@@ -60,7 +60,7 @@ def test_the_video_s_own_subtitles_are_taken_where_no_file_has_any(tmp_path, fol
 def test_a_video_is_asked_once(tmp_path, folder, monkeypatch):
     video = draw_video(tmp_path / "x.mp4", scenes(1))
     found(video, folder)
-    monkeypatch.setattr("storystream_builder.spoken.run_child", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr("storystream_builder.listening.spoken.run_child", lambda *_, **__: pytest.fail("asked again"))
     found(video, folder)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storystream_builder.catalog import Catalog
-from storystream_builder.statistics import ShareStatistics, lines_of, read_statistics
+from storystream_builder.showing.statistics import ShareStatistics, lines_of, read_statistics
 
 VERSION_1 = Path(__file__).parent / "data" / "dataset_v1"
 

@@ -4,9 +4,17 @@ import json
 
 import pytest
 
-from storystream_builder.endpoint import Answer
-from storystream_builder.names import lexicon_of
-from storystream_builder.story_check import Rules, faults, foreign, invented_names, num_words, passages, unjudged
+from storystream_builder.asking.endpoint import Answer
+from storystream_builder.narrating.names import lexicon_of
+from storystream_builder.narrating.story_check import (
+    Rules,
+    faults,
+    foreign,
+    invented_names,
+    num_words,
+    passages,
+    unjudged,
+)
 
 SEEN = [
     "George, a small monkey, sits on a wall.",

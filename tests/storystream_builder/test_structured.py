@@ -4,8 +4,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 from test_endpoint import Wire, endpoint_on
 
-from storystream_builder.endpoint import Answer, QuestionRefused
-from storystream_builder.structured import Structured, is_refusal, read
+from storystream_builder.asking.endpoint import Answer, QuestionRefused
+from storystream_builder.asking.structured import Structured, is_refusal, read
 
 QUESTION = [{"role": "user", "content": "How many?"}]
 

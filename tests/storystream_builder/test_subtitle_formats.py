@@ -1,6 +1,6 @@
 import pytest
 
-from storystream_builder.subtitle_formats import MAX_CUES, Cue, plain, read_cues
+from storystream_builder.listening.subtitle_formats import MAX_CUES, Cue, plain, read_cues
 
 ONE = [Cue(1000, 2000, "Hello")]
 HEAD = "[Script Info]\nTitle: x\n\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n\n[Events]\n"

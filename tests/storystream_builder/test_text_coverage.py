@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from storystream_builder.text_coverage import text_coverage
+from storystream_builder.decoding.text_coverage import text_coverage
 
 SIZE = (288, 512)
 

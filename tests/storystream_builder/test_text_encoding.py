@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from storystream_builder.text_encoding import decode_text
+from storystream_builder.listening.text_encoding import decode_text
 
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy. Kam jdeš? Jdu domů, je už pozdě."
 POLISH = "Gdzie idziesz? Idę do domu, bo jest już późno. Dziękuję, proszę bardzo, śpij już."

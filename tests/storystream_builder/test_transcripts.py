@@ -3,9 +3,9 @@ import random
 import pytest
 from drawn_videos import write_srt
 
-from storystream_builder import transcripts
-from storystream_builder.subtitle_formats import Cue
-from storystream_builder.transcripts import (
+from storystream_builder.listening import transcripts
+from storystream_builder.listening.subtitle_formats import Cue
+from storystream_builder.listening.transcripts import (
     Line,
     Transcript,
     gather,

@@ -5,7 +5,7 @@ import pytest
 from drawn_videos import Scene, draw_video
 
 from story_model.build_config import ShotsConfig
-from storystream_builder.transnet import CONTEXT, HEIGHT, WIDTH, WINDOW, TransNetDetector, weights_sha256
+from storystream_builder.decoding.transnet import CONTEXT, HEIGHT, WIDTH, WINDOW, TransNetDetector, weights_sha256
 
 onnx = pytest.importorskip("onnx", reason="the drawn network is made with the package onnx")
 pytest.importorskip("onnxruntime", reason="the extra transnetv2 is not installed")
@@ -61,7 +61,7 @@ class Frames:
         ]
 
     def cuts(self, weights: str, *, first_pts: int = 0, step: int = 10, threshold: float | None = None) -> list[int]:
-        from storystream_builder.glimpses import glimpse
+        from storystream_builder.decoding.glimpses import glimpse
 
         detector = TransNetDetector(weights, threshold)
         found = []

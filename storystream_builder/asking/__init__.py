@@ -1,0 +1,1 @@
+"""Questions to OpenAI-compatible endpoints, singly or in batches, each paid once."""

@@ -1,0 +1,100 @@
+"""Questions whose answer has an agreed JSON form: asked with a schema where the server takes one, read strictly."""
+
+import json
+import re
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from storystream_builder.asking.endpoint import Answer, Endpoint, QuestionRefused
+from storystream_builder.asking.replies import CONTENT_FILTER, LENGTH, one_line
+
+Form = TypeVar("Form", bound=BaseModel)
+
+_FENCED = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
+_REFUSAL = re.compile(
+    r"(?i)\bi['\u2019]?m (?:so |very )?sorry,? (?:but )?(?:i |that |this )|"
+    r"\bi (?:can(?:not|['\u2019]t)|won['\u2019]t|am unable to|am not able to) "
+    r"(?:assist|help|comply|continue|write|create|provide|generate|produce|fulfil|do that|tell th|see the)|"
+    r"\bas an? (?:ai|artificial|large language|language) |\bi apologi[sz]e,? but|content (?:policy|guidelines)|"
+    r"lo siento,? (?:pero )?no puedo|je suis désolée?,? (?:mais )?je ne|es tut mir leid,? (?:aber )?ich|"
+    r"mi dispiace,? (?:ma )?non posso|(?:извините|простите),? (?:но )?я не могу|"
+    r"申し訳(?:ありません|ございません)|很?抱歉[\uff0c,]?我(?:不能|无法)"
+)
+
+
+class Structured:
+    """An endpoint that is asked for JSON of a given schema, as long as it takes schemas."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Take the endpoint; whether it takes schemas is remembered."""
+        self.model = endpoint.model
+        self._endpoint = endpoint
+        self._takes_schemas = True
+
+    def ask(self, ledger: str, messages: list[dict[str, Any]], *, schema: dict[str, Any], max_tokens: int) -> Answer:
+        """Ask; a server that refuses the schema is asked once more without it, and from then on if that served.
+
+        Raises:
+            QuestionRefused: the question is not answered, with or without a schema.
+            ValueError: the endpoint cannot be used, or not now.
+        """
+        plain: dict[str, Any] = {"max_tokens": max_tokens}
+        if not self._takes_schemas:
+            return self._endpoint.ask(ledger, messages, **plain)
+        form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+        try:
+            return self._endpoint.ask(ledger, messages, response_format=form, **plain)
+        except QuestionRefused as refused:
+            try:
+                answer = self._endpoint.ask(ledger, messages, **plain)
+            except QuestionRefused:
+                raise refused from None
+        self._takes_schemas = False
+        return answer
+
+
+def read(answer: Answer, form: type[Form]) -> Form:
+    """Read an answer; one code fence around the JSON is overlooked, nothing else is.
+
+    Raises:
+        ValueError: the answer is cut short, withheld, refused or not of the form.
+    """
+    if answer.refusal:
+        raise ValueError(f"a refusal: {answer.refusal}")
+    if answer.finish_reason == LENGTH:
+        raise ValueError("the answer was cut off at its length limit; be briefer")
+    if answer.finish_reason == CONTENT_FILTER:
+        raise ValueError("the answer was withheld by the endpoint's content filter")
+    if not answer.text.strip():
+        raise ValueError("the answer is empty")
+    fenced = _FENCED.match(answer.text.strip())
+    try:
+        found = json.loads(
+            fenced[1] if fenced else answer.text, object_pairs_hook=_each_once, parse_constant=_no_number
+        )
+        return form.model_validate(found, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"not the agreed JSON: {first['msg']}{f' at {place}' if place else ''}") from None
+    except (ValueError, RecursionError) as error:
+        if is_refusal(answer.text):
+            raise ValueError(f"a refusal: {one_line(answer.text)}") from None
+        raise ValueError(f"not the agreed JSON: {error}") from None
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text, where nobody in it speaks, declines to do what was asked or speaks of the model itself."""
+    return _REFUSAL.search(re.sub(r"[\"“„«][^\"”“»]*[\"”“»]", " ", text)) is not None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice in one object")
+    return found
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number in JSON")

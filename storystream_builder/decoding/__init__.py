@@ -1,0 +1,1 @@
+"""One pass over a video: sound frames, cuts, candidates with their scores and pictures."""

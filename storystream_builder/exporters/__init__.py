@@ -1,0 +1,1 @@
+"""A dataset in others' forms: the published StoryStream's, WebDataset's."""

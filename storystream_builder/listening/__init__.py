@@ -1,0 +1,1 @@
+"""What is spoken: subtitle files and streams, or recognised speech, as timed lines."""

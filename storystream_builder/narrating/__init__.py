@@ -1,0 +1,1 @@
+"""Captions and lines -> a checked story, with one cast over an episode."""
