@@ -22,7 +22,8 @@ from storystream_builder.decoding.transnet import weights_sha256
 from storystream_builder.listening.spoken import transcript_of
 from storystream_builder.listening.transcripts import Transcript
 from storystream_builder.problems import Problem
-from storystream_builder.records import EPISODE, TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing
+from storystream_builder.records import TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing
+from storystream_builder.records import read_record as read_stored
 from storystream_builder.remote_videos import local_copy
 from storystream_builder.sources import SOURCES, UNKNOWN, Source
 from storystream_builder.videos import SourceError, content_id
@@ -102,7 +103,7 @@ def _set_aside(source: Source, code: str, reason: str) -> EpisodeOutcome:
 
 def read_record(folder: RunFolder, episode_id: str) -> EpisodeRecord:
     """Read what was found in a decoded episode."""
-    return EpisodeRecord.model_validate_json((folder.episodes_dir / episode_id / EPISODE).read_bytes())
+    return read_stored(folder.episodes_dir / episode_id)
 
 
 def decode_key_of(episode_id: str, digest: str, config: BuildConfig) -> DecodeKey:

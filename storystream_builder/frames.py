@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storystream_builder.episodes import EpisodeOutcome
-from storystream_builder.records import EPISODE, FRAMES, EpisodeRecord, ShotRecord
+from storystream_builder.records import CANDIDATES, FRAMES, EpisodeRecord, ShotRecord, damaged, read_record
 
 KEPT = "kept"
 
@@ -83,7 +83,7 @@ class Episode:
 
     def images(self, *, dropped: bool = False) -> dict[str, bytes]:
         """Read the pictures of the frames that are still on their way, or of all candidates, by frame id."""
-        table = pq.read_table(self.folder / FRAMES, columns=["frame_id", "image"], page_checksum_verification=True)
+        table = _stored(self.folder, ["frame_id", "image"])
         if not dropped:
             kept = pa.array([frame.frame_id for frame in self.kept], pa.string())
             table = table.filter(pc.is_in(table["frame_id"], kept))
@@ -92,20 +92,30 @@ class Episode:
 
 def images_in(folder: Path, frame_ids: Sequence[str]) -> dict[str, bytes]:
     """Read the pictures of some candidates of a decoded episode, by frame id."""
-    table = pq.read_table(folder / FRAMES, columns=["frame_id", "image"], page_checksum_verification=True)
+    table = _stored(folder, ["frame_id", "image"])
     wanted = table.filter(pc.is_in(table["frame_id"], pa.array(frame_ids, pa.string())))
     return {row["frame_id"]: row["image"]["bytes"] for row in wanted.to_pylist()}
 
 
 def load_episode(outcome: EpisodeOutcome, folder: Path) -> Episode:
-    """Read a decoded episode without its pictures."""
-    record = EpisodeRecord.model_validate_json((folder / EPISODE).read_bytes())
-    columns = [name for name in pq.read_schema(folder / FRAMES).names if name != "image"]
-    rows = pq.read_table(folder / FRAMES, columns=columns, page_checksum_verification=True).to_pylist()
+    """Read a decoded episode without its pictures.
+
+    Raises:
+        ValueError: what decoding left is damaged.
+    """
+    record = read_record(folder)
+    rows = _stored(folder, [name for name in CANDIDATES.names if name != "image"]).to_pylist()
     frames = [
         Frame(shot=record.shots[row["shot_id"]], **{k: v for k, v in row.items() if k != "shot_id"}) for row in rows
     ]
     return Episode(outcome, record, folder, tuple(frames))
+
+
+def _stored(folder: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(folder / FRAMES, columns=columns, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(folder, error) from None
 
 
 def count_statuses(frames: Sequence[Frame]) -> Counter[str]:

@@ -1,7 +1,9 @@
 """What processes over an episode are told and leave behind: `episode.json`, `candidates.parquet`, `transcript.json`."""
 
+from pathlib import Path
+
 import pyarrow as pa
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from story_model import schema
 from story_model.build_config import CandidatesConfig, ShotsConfig, TranscriptSource
@@ -106,3 +108,21 @@ class EpisodeRecord(BaseModel):
     num_frames: int = 0
     num_corrupt: int = 0
     shots: list[ShotRecord] = []
+
+
+def read_record(folder: Path) -> EpisodeRecord:
+    """Read what was found in a decoded episode.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return EpisodeRecord.model_validate_json((folder / EPISODE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise damaged(folder, error) from None
+
+
+def damaged(folder: Path, error: Exception) -> ValueError:
+    """Say what to do about a decoded episode that cannot be read back."""
+    reason = " ".join(str(error).split())[:200]
+    return ValueError(f"{folder} is damaged ({reason}); remove it and run again, it is decoded anew")

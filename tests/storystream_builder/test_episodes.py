@@ -13,6 +13,7 @@ from story_model.config import Settings
 from story_model.workspace import RunFolder
 from storystream_builder.build import make_voices
 from storystream_builder.episodes import decode_key_of, prepare_episode
+from storystream_builder.frames import load_episode
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,14 @@ def test_another_network_decodes_anew(monkeypatch):
         monkeypatch.setattr("storystream_builder.episodes._network", lambda _, digest=digest: digest)
         keys.append(decode_key_of("e0", "0", config))
     assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("file", ["candidates.parquet", "episode.json"])
+def test_a_decoded_episode_that_rots_on_the_disk_says_what_to_remove(video, decoded, file):
+    outcome = prepare_episode(source_of(video), decoded, config=small_config())
+    out_dir = decoded.episodes_dir / str(outcome.episode_id)
+    data = bytearray((out_dir / file).read_bytes())
+    data[len(data) // 2] ^= 0x80
+    (out_dir / file).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{out_dir} is damaged .* remove it"):
+        load_episode(outcome, out_dir).images(dropped=True)
