@@ -15,6 +15,7 @@ import openai
 
 from story_model.config import Settings
 from story_model.store import Store, open_store
+from story_model.workspace import contained
 from storystream_builder.asking.answers import Answer, Ledger, question_key, read_json
 from storystream_builder.asking.replies import QuestionRefused, answer_of, error_message, one_line
 
@@ -97,9 +98,14 @@ class Endpoint:
         return question_key(self.model, messages, options)
 
     def ledger(self, name: str) -> Ledger:
-        """Open a ledger, once."""
+        """Open a ledger, once.
+
+        Raises:
+            ValueError: the name leads out of the folder of the ledgers.
+        """
         with self._lock:
-            return self._ledgers.setdefault(name, Ledger(self._ledger_dir / f"{name}.jsonl", self._store))
+            path = contained(self._ledger_dir, f"{name}.jsonl")  # a journal of batches names ledgers too
+            return self._ledgers.setdefault(name, Ledger(path, self._store))
 
     def request(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
         """Put a question as this server takes it: see `adapt`."""

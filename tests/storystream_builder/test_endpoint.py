@@ -330,3 +330,8 @@ def test_the_key_is_in_no_message(tmp_path):
     with pytest.raises(ValueError, match="does not answer") as caught:
         endpoint.preflight()
     assert "sk-secret" not in str(caught.value)
+
+
+def test_a_ledger_s_name_cannot_lead_out_of_their_folder(tmp_path):
+    with pytest.raises(ValueError, match="leaves"):
+        endpoint_on(Wire(""), tmp_path).ledger("../../elsewhere")
