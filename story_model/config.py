@@ -300,7 +300,13 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ValueError: the file does not hold a valid configuration.
     """
-    return _validate(yaml.safe_load(path.read_text()))
+    try:
+        return _validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: {reason}. Another version may have saved it: make the run again with its preset, or mend it"
+        ) from None
 
 
 def save_config(config: RunConfig, path: Path) -> None:

@@ -94,12 +94,14 @@ def run_step(
     config: BaseModel,
     inputs: Mapping[str, Path | str],
     store: FinishedSteps | None = None,
+    before: Callable[[], None] | None = None,
 ) -> Manifest:
     """Run `work(out_dir)` unless its finished result is there already, or in the store.
 
     An input is a path, or the digest of something whose content is known otherwise.
 
-    `work` may find files of an earlier, killed attempt with the same key and is free to go on from them.
+    `work` may find files of an earlier, killed attempt with the same key and is free to go on from them. An earlier
+    result is removed when it begins; `before` runs while it is still there: for what may fail, or take hours.
 
     Raises:
         ValueError: an input is missing, another process works on the folder right now, or the disk is full.
@@ -121,8 +123,10 @@ def run_step(
             if kept is not None:
                 kept._reused = True
                 return kept
-            _open_folder(out_dir, key)
             started = time.monotonic()
+            if before is not None:
+                before()
+            _open_folder(out_dir, key)
             result = work(out_dir)
             files = {name: _entry(out_dir / name) for name in _file_names(out_dir)}
             manifest = Manifest(

@@ -26,7 +26,12 @@ def apply_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> None:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise ValueError(f"override {override!r}: {parent!r} is a value, not a section")
-        node[leaf] = yaml.safe_load(value)
+        try:
+            node[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(
+                f"override {override!r}: the value is no YAML; quote what it holds, such as 'key={{a: \"b\"}}'"
+            ) from None
 
 
 def explain(error: ValidationError, root: type[Section]) -> str:

@@ -138,7 +138,7 @@ def open_store(url: str | None, root: Path) -> Store | None:
     try:
         fs, base = url_to_fs(url)
     except ImportError as error:
-        raise ValueError(f"the store needs a package: {error}; for s3:// pip install 'storystream[s3]'") from None
+        raise ValueError(f"the store needs a package: {error}; for s3:// pip install -e '.[s3]'") from None
     except ValueError as error:
         raise ValueError(
             f"the store's URL cannot be used: {error}; set STORY_STORE to one like s3://bucket/x"

@@ -10,6 +10,7 @@ from pathlib import Path
 from story_model.config import Settings, load_config, preset_names, save_config
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
+from storystream_builder.catalog import dataset_in
 from storystream_builder.exporters.export_command import add_export_command
 from storystream_builder.importers.command import add_import_command
 from storystream_builder.verify import verify_dataset
@@ -21,8 +22,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="videos -> RUN_DIR/dataset")
     build.add_argument("run_dir", type=Path)
-    build.add_argument("videos", type=Path, help="a folder of videos, or one video")
+    build.add_argument("videos", help="a folder of videos or one video: a path, or a URL such as s3://bucket/videos")
     build.add_argument("overrides", nargs="*", metavar="section.key=value", help="such as build.stories.length=20")
+    build.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="more", help="likewise")
     build.add_argument("--preset", default="tiny", choices=preset_names())
     commands.add_parser("verify", help="check every byte and every story").add_argument("dataset_dir", type=Path)
     stats = commands.add_parser("stats", help="count what is in it")
@@ -62,10 +64,17 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if args.command == "diff" else 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def _build(args: argparse.Namespace) -> int:
-    config = load_config(args.preset, args.overrides)
+    config = load_config(args.preset, [*args.overrides, *args.more])
+    if config.build.runner != "threads":
+        raise ValueError(
+            f"build.runner={config.build.runner} needs the flow: prefect deployment run build-dataset (or make demo)"
+        )
     folder = RunFolder(args.run_dir.resolve())
     save_config(config, folder.config_path)
     manifest = build_dataset(args.videos, folder, config=config.build, settings=Settings())
@@ -76,7 +85,7 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    findings = verify_dataset(args.dataset_dir)
+    findings = verify_dataset(dataset_in(args.dataset_dir))
     for finding in findings:
         print(f"{finding.file}: {finding.what}")
     print(f"{len(findings)} findings" if findings else "sound: every byte, every story, splits apart")
@@ -86,7 +95,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _stats(args: argparse.Namespace) -> int:
     from storystream_builder.showing.statistics import lines_of, read_statistics
 
-    found = read_statistics(args.dataset_dir)
+    found = read_statistics(dataset_in(args.dataset_dir))
     for line in [json.dumps(asdict(found), indent=1)] if args.json else lines_of(found):
         print(line)
     return 0

@@ -13,7 +13,7 @@ from storystream_builder.captioning.appeal import Appeal, drop_unappealing
 from storystream_builder.captioning.captions import CaptionedEpisode, Captioner, count_captions, drop_silent
 from storystream_builder.duplicates import drop_across, drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, Problem
-from storystream_builder.frames import Episode, count_statuses, load_episode
+from storystream_builder.frames import Episode, load_episode, reason_of
 from storystream_builder.keyframes import choose
 from storystream_builder.narrating.cast import Cast
 from storystream_builder.narrating.storytelling import tell_stories
@@ -56,9 +56,8 @@ def assemble(
     problems += again
     episodes, more = _captioned(episodes, voices.captioner, counts)
     stories, episodes, casts, failed = tell_stories(episodes, voices.narrator, config, counts)
-    _refuse_nothing(stories, episodes, config)
-    for reason, number in count_statuses([frame for one in episodes for frame in one.frames]).items():
-        counts[f"frames {reason.split(':')[0]}"] += number
+    _refuse_nothing(stories, episodes, [*more, *failed], config)
+    counts.update(f"frames {reason_of(frame.status)}" for one in episodes for frame in one.frames)
     series = {one.episode_id: one.outcome.source.series for one in episodes}
     parted = split(
         stories,
@@ -83,9 +82,14 @@ def filtered(
         for twin, original in sorted(duplicates.items())
     ]
     episodes = [_emptied(one) if one.episode_id in duplicates else one for one in episodes]
-    episodes = drop_recurring(episodes, config.filters)
     if config.captions.silent_shots == "drop":
+        # Lines tell openings and credits better than pictures do.
         episodes = [drop_silent(one) for one in episodes]
+        mute = drop_recurring([one for one in episodes if not one.has_lines], config.filters)
+        changed = {one.episode_id: one for one in mute}
+        episodes = [changed.get(one.episode_id, one) for one in episodes]
+    else:
+        episodes = drop_recurring(episodes, config.filters)
     if config.filters.across_episodes_distance is not None:
         episodes = drop_across(episodes, config.filters.across_episodes_distance)
     if appeal is not None:
@@ -132,12 +136,20 @@ def _captioned(
     return [result.episode for result in results], [problem for result in results for problem in result.problems]
 
 
-def _refuse_nothing(stories: Sequence[Story], episodes: Sequence[Episode], config: BuildConfig) -> None:
-    """Raise where no story came of anything, saying where the frames went."""
+def _refuse_nothing(
+    stories: Sequence[Story], episodes: Sequence[Episode], problems: Sequence[Problem], config: BuildConfig
+) -> None:
+    """Raise where no story came of anything, saying where the frames went, or what failed."""
     if stories:
         return
-    lost = count_statuses([frame for episode in episodes for frame in episode.frames])
+    lost = Counter(reason_of(frame.status) for episode in episodes for frame in episode.frames)
     where = ", ".join(f"{number} {reason}" for reason, number in lost.most_common())
+    first = {problem.code: problem for problem in reversed(problems)}
+    if first:
+        told = "; ".join(f"{one.file}: {one.reason}" for one in first.values())
+        raise ValueError(
+            f"no story comes of {len(episodes)} episodes; of their candidates: {where}. The first that failed: {told}"
+        )
     raise ValueError(
         f"no story of at least build.stories.min_length={config.stories.min_length} frames comes of "
         f"{len(episodes)} episodes; of their candidates: {where or 'none'}. Lower that or the limits of build.filters"

@@ -15,15 +15,17 @@ from pathlib import Path
 from story_model.build_config import BuildConfig
 from story_model.config import Settings
 from story_model.manifest import Manifest, StepResult, run_step, write_atomically
+from story_model.schema import SCHEMA_VERSION
 from story_model.section import Section
 from story_model.store import have_results, open_store
 from story_model.workspace import RunFolder
-from storystream_builder.assemble import assemble
+from storystream_builder.assemble import Assembly, assemble
 from storystream_builder.card import card
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.examples import write_examples
 from storystream_builder.progress import follow
 from storystream_builder.publish import clear, write_frames, write_meta, write_stories
+from storystream_builder.replaceable import refuse_to_replace
 from storystream_builder.sources import find_sources
 from storystream_builder.voices import Voices, make_voices
 
@@ -31,7 +33,8 @@ __all__ = ["build_dataset", "find_sources", "make_voices", "prepare_episode", "p
 
 log = logging.getLogger(__name__)
 
-PUBLISH_VERSION = 3
+PUBLISH_VERSION = 4
+_STEP = "publish dataset"
 
 
 class _PublishKey(Section):
@@ -42,6 +45,7 @@ class _PublishKey(Section):
     narrator: str
     prompts: str
     appeal: str
+    schema_version: int
     sources: list[str]
     """A digest of each video's name, content, lines and problems."""
 
@@ -85,10 +89,16 @@ def publish_dataset(
         reasons = "; ".join(f"{one.file}: {one.reason}" for outcome in outcomes[:5] for one in outcome.problems)
         raise ValueError(f"none of {len(outcomes)} videos can be used: {reasons}")
 
+    refuse_to_replace(folder.dataset_dir, step=_STEP, sources=[])
+    assembled: list[Assembly] = []
+
+    def before() -> None:
+        have_results({folder.episodes_dir / one: digest for one, digest in usable.items()}, store)
+        assembled.append(assemble(outcomes, folder.episodes_dir, config=config, voices=voices))
+
     def work(out: Path) -> StepResult:
         clear(out)
-        have_results({folder.episodes_dir / one: digest for one, digest in usable.items()}, store)
-        assembly = assemble(outcomes, folder.episodes_dir, config=config, voices=voices)
+        (assembly,) = assembled
         write_stories(out, assembly, config=config, voices=voices)
         write_frames(out, assembly.episodes, config=config, captioner=voices.captioner)
         write_meta(out, assembly, config=config)
@@ -110,11 +120,12 @@ def publish_dataset(
     return run_step(
         folder.dataset_dir,
         work,
-        step="publish dataset",
+        step=_STEP,
         version=PUBLISH_VERSION,
         config=_publish_key(outcomes, config, voices),
         inputs=usable,
         store=store,
+        before=before,
     )
 
 
@@ -134,6 +145,7 @@ def _publish_key(outcomes: Sequence[EpisodeOutcome], config: BuildConfig, voices
         narrator=voices.narrator.name,
         prompts=voices.captioner.prompt_sha256 + voices.narrator.prompt_sha256,
         appeal=voices.appeal.name if voices.appeal else "",
+        schema_version=SCHEMA_VERSION,
         sources=sorted(_source_digest(outcome) for outcome in outcomes),
     )
 

@@ -14,7 +14,7 @@ from storystream_builder.assemble import Assembly
 from storystream_builder.sources import UNKNOWN, Source
 
 _CAPTIONS = {
-    "narrated": "the line spoken over the frame, from the episode's subtitles",
+    "narrated": "the line spoken over the frame: `transcript` in `meta/episodes.parquet` says where it comes from",
     "measured": "nothing is spoken: light, main colours, movement and time, measured; no objects and no names",
     "seen": "written by a vision-language model that saw the frame",
     "local": "likewise, by a network on the machine that built the dataset",
@@ -30,9 +30,10 @@ def card(
     stories = assembly.stories.stories
     pairs = sum(len(story.frames) for story in stories)
     splits = Counter(story.split for story in stories)
+    told = len({story.episode_id for story in stories})
     sections = [
         _front_matter(config, assembly, sorted(splits)),
-        f"# {config.subset}: illustrated stories from {len(assembly.episodes) - len(assembly.duplicates)} episodes",
+        f"# {config.subset}: illustrated stories from {told} episodes",
         f"{len(stories)} stories with {pairs} picture-text pairs: "
         + ", ".join(f"{number} in `{split}`" for split, number in sorted(splits.items()))
         + ". Each row is one story: keyframes of one episode in order, with the text over each. Training reads views "
@@ -65,7 +66,7 @@ def _front_matter(config: BuildConfig, assembly: Assembly, splits: list[str]) ->
     known = [licence for licence in licences if re.fullmatch(r"[a-z0-9.-]+", licence) and licence != UNKNOWN]
     lines = ["---", f"license: {licences[0] if licences == known and len(known) == 1 else 'other'}"]
     lines += [] if licences == known and len(known) == 1 else [f"license_name: {json.dumps(', '.join(licences))}"]
-    lines += ["configs:", f"- config_name: {config.subset}", "  data_files:"]
+    lines += ["configs:", f"- config_name: {json.dumps(config.subset)}", "  data_files:"]
     for split in splits:
         lines += [f"  - split: {split}", f"    path: data/{config.subset}/{split}-*.parquet"]
     return "\n".join([*lines, "---"])
@@ -96,10 +97,10 @@ def _bill(counts: Counter[str], config: BuildConfig) -> list[str]:
     rows = []
     for what, price in prices.items():
         sent, received = counts[f"{what} prompt tokens"], counts[f"{what} completion tokens"]
-        if not sent + received:
-            continue
+        if not sent + received or (what == "captions" and config.captions.captioner != "openai"):
+            continue  # a network on this machine sends no bill
         usd = (sent * price.prompt_usd + received * price.completion_usd) / 1e6
-        usd *= 0.5 if what == "captions" and config.captions.batch else 1
+        usd *= 0.5 if what == "captions" and config.captions.captioner == "openai" and config.captions.batch else 1
         rows.append((what, f"{sent:,}", f"{received:,}", f"{usd:.2f}" if usd else "price unknown"))
     return [_table(("asked for", "tokens sent", "tokens received", "US dollars"), rows)] if rows else []
 
@@ -115,7 +116,10 @@ def _captions(counts: Counter[str]) -> str:
 
 def _funnel(assembly: Assembly) -> str:
     counts = assembly.counts
-    rows = [("videos found", counts["videos"]), ("episodes used", len(assembly.episodes) - len(assembly.duplicates))]
+    rows = [
+        ("videos found", counts["videos"]),
+        ("episodes that can be used", len(assembly.episodes) - len(assembly.duplicates)),
+    ]
     rows += [("episodes that repeat another", len(assembly.duplicates)), ("candidates scored", counts["candidates"])]
     prefix = "frames "
     reasons = [(name.removeprefix(prefix), number) for name, number in counts.items() if name.startswith(prefix)]

@@ -9,6 +9,9 @@ from typing import Any
 
 import duckdb
 
+from story_model.manifest import MANIFEST
+from story_model.workspace import RunFolder
+
 _TABLES = {
     "stories": "data/*/*.parquet",
     "frames": "frames/*.parquet",
@@ -17,6 +20,12 @@ _TABLES = {
     "texts": "meta/stories.parquet",
     "errors": "meta/errors.parquet",
 }
+
+
+def dataset_in(folder: Path) -> Path:
+    """Give the dataset that a folder is, or that a run's folder holds."""
+    inside = RunFolder(folder).dataset_dir
+    return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
 
 
 class Catalog:

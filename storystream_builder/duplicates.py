@@ -24,8 +24,13 @@ _MIN_MATCHES = 3
 
 
 def find_duplicates(episodes: Sequence[Episode]) -> dict[str, str]:
-    """Tell which episodes show the film of another one: id -> id of the one with the better picture."""
-    best_first = sorted(episodes, key=lambda one: (-one.record.width * one.record.height, one.episode_id))
+    """Tell which episodes show the film of another one: id -> id of the better one.
+
+    Better is a film with lines, for what is spoken cannot be had otherwise; then the larger picture.
+    """
+    best_first = sorted(
+        episodes, key=lambda one: (not one.has_lines, -one.record.width * one.record.height, one.episode_id)
+    )
     originals: list[Episode] = []
     duplicates = {}
     for episode in best_first:
@@ -38,15 +43,14 @@ def find_duplicates(episodes: Sequence[Episode]) -> dict[str, str]:
 
 
 def drop_recurring(episodes: Sequence[Episode], config: FiltersConfig) -> list[Episode]:
-    """Drop keyframes near the start or end that several episodes share; subtitles tell it better where given."""
-    mute = [episode for episode in episodes if not episode.has_lines]
-    edges = {episode.episode_id: _edge_frames(episode, config.recurring_edge) for episode in mute}
+    """Drop keyframes near the start or end that several episodes share."""
+    edges = {episode.episode_id: _edge_frames(episode, config.recurring_edge) for episode in episodes}
     hashes = {name: _hashes(frames) for name, frames in edges.items()}
     changed = []
     for episode in episodes:
         others = [found for name, found in hashes.items() if name != episode.episode_id]
         shared = {}
-        for frame in edges.get(episode.episode_id, []):
+        for frame in edges[episode.episode_id]:
             likes = sum(bool((_distances(frame, other) <= config.recurring_distance).any()) for other in others)
             if 1 + likes >= config.recurring_episodes:
                 shared[frame.frame_id] = frame.dropped(RECURRING)
@@ -75,11 +79,11 @@ def _same_film(one: Episode, other: Episode) -> bool:
         return False
     hashes = _hashes(one.kept)
     times = np.array([frame.pts_ms for frame in one.kept])
-    matches = sum(
-        bool(((_distances(frame, hashes) <= _SAME_FRAME) & (abs(times - frame.pts_ms) <= _SAME_TIME_MS)).any())
-        for frame in other.kept
-    )
-    return matches >= max(_MIN_MATCHES, _SHARE * min(len(one.kept), len(other.kept)))
+    others, other_times = _hashes(other.kept), np.array([frame.pts_ms for frame in other.kept])
+    alike = np.bitwise_count(others[:, None] ^ hashes[None, :]) <= _SAME_FRAME
+    at_once = abs(other_times[:, None] - times[None, :]) <= _SAME_TIME_MS
+    matches = int((alike & at_once).any(axis=1).sum())
+    return matches >= max(_MIN_MATCHES, _SHARE * min(len(hashes), len(others)))
 
 
 def _edge_frames(episode: Episode, edge: float) -> list[Frame]:

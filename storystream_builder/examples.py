@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from storystream_builder.decoding.pictures import jpeg
-from storystream_builder.frames import KEPT, Episode, Frame
+from storystream_builder.frames import KEPT, Episode, Frame, images_in, reason_of
 from storystream_builder.keyframes import LESS_SHARP
 
 FOLDER = "examples"
@@ -31,11 +31,6 @@ def write_examples(out: Path, episodes: Sequence[Episode]) -> dict[str, str]:
     return written
 
 
-def reason_of(status: str) -> str:
-    """Give the kind of a status: what stands before its details."""
-    return status.split(":")[0]
-
-
 def _chosen(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
     """Spread the examples of each reason over all frames that it holds for."""
     by_reason: dict[str, list[Frame]] = {}
@@ -49,7 +44,7 @@ def _pictures(episodes: Sequence[Episode], wanted: set[str]) -> Mapping[str, Ima
     found = {}
     for episode in episodes:
         names = [frame.frame_id for frame in episode.frames if frame.frame_id in wanted]
-        images = episode.images(dropped=True) if names else {}
+        images = images_in(episode.folder, names) if names else {}
         for name in names:
             picture = Image.open(io.BytesIO(images[name]))
             picture.draft("RGB", (2 * _HEIGHT, 2 * _HEIGHT))

@@ -1,7 +1,6 @@
 """A keyframe on its way into a story: what decoding found, then what becomes of it."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,18 +82,29 @@ class Episode:
 
     def images(self, *, dropped: bool = False) -> dict[str, bytes]:
         """Read the pictures of the frames that are still on their way, or of all candidates, by frame id."""
-        table = _stored(self.folder, ["frame_id", "image"])
-        if not dropped:
-            kept = pa.array([frame.frame_id for frame in self.kept], pa.string())
-            table = table.filter(pc.is_in(table["frame_id"], kept))
-        return {row["frame_id"]: row["image"]["bytes"] for row in table.to_pylist()}
+        return images_in(self.folder, [frame.frame_id for frame in (self.frames if dropped else self.kept)])
 
 
-def images_in(folder: Path, frame_ids: Sequence[str]) -> dict[str, bytes]:
-    """Read the pictures of some candidates of a decoded episode, by frame id."""
-    table = _stored(folder, ["frame_id", "image"])
-    wanted = table.filter(pc.is_in(table["frame_id"], pa.array(frame_ids, pa.string())))
-    return {row["frame_id"]: row["image"]["bytes"] for row in wanted.to_pylist()}
+def images_in(folder: Path, frame_ids: Collection[str]) -> dict[str, bytes]:
+    """Read the pictures of some candidates of a decoded episode, by frame id; a row group at a time is in memory.
+
+    Raises:
+        ValueError: what decoding left is damaged.
+    """
+    wanted, found = pa.array(frame_ids, pa.string()), dict[str, bytes]()
+    try:
+        with pq.ParquetFile(folder / FRAMES, page_checksum_verification=True) as file:
+            for number in range(file.num_row_groups):
+                if len(found) == len(wanted):
+                    break
+                names = file.read_row_group(number, columns=["frame_id"])
+                if pc.any(pc.is_in(names["frame_id"], wanted)).as_py():
+                    table = file.read_row_group(number, columns=["frame_id", "image"])
+                    rows = table.filter(pc.is_in(table["frame_id"], wanted)).to_pylist()
+                    found |= {row["frame_id"]: row["image"]["bytes"] for row in rows}
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(folder, error) from None
+    return found
 
 
 def load_episode(outcome: EpisodeOutcome, folder: Path) -> Episode:
@@ -118,6 +128,6 @@ def _stored(folder: Path, columns: list[str]) -> pa.Table:
         raise damaged(folder, error) from None
 
 
-def count_statuses(frames: Sequence[Frame]) -> Counter[str]:
-    """Count what became of frames."""
-    return Counter(frame.status for frame in frames)
+def reason_of(status: str) -> str:
+    """Give the kind of a status: what stands before its details."""
+    return status.split(":")[0]

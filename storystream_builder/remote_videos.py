@@ -5,6 +5,7 @@ copy and the subtitles beside it live in a scratch folder of their own that goes
 video a worker takes space at a time.
 """
 
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from fsspec.core import url_to_fs
 
+from story_model.manifest import NO_ROOM
 from story_model.workspace import contained
 from storystream_builder.videos import VIDEO_SUFFIXES, SourceError
+
+log = logging.getLogger(__name__)
 
 _MAX_BESIDE_BYTES = 16 << 20
 """Files beside a video that are larger are no subtitles."""
@@ -86,8 +90,7 @@ def local_copy(video: Path | RemoteVideo, scratch: Path) -> Iterator[Path]:
     A path is handed out as it is.
 
     Raises:
-        SourceError: the video is gone, may not be read, or did not arrive whole.
-        ValueError: it is larger than the free space.
+        SourceError: the video is gone, may not be read, is larger than the free space, or did not arrive whole.
     """
     if isinstance(video, Path):
         yield video
@@ -95,15 +98,18 @@ def local_copy(video: Path | RemoteVideo, scratch: Path) -> Iterator[Path]:
     _sweep(scratch)
     free = shutil.disk_usage(scratch).free
     if (video.bytes or 0) > free:
-        raise ValueError(
-            f"{video.name} has {video.bytes} bytes and {scratch} has {free} free; make room, then run again"
+        raise SourceError(
+            "too large", f"it has {video.bytes} bytes and {scratch} has {free} free; make room, then run again"
         )
     with _folder_for_now(scratch) as folder:
         path = _copy(video.url, folder)
         if video.bytes is not None and path.stat().st_size != video.bytes:
             raise SourceError("unreadable", f"{path.stat().st_size} of its {video.bytes} bytes arrived")
         for url in video.beside:
-            _copy(url, folder)
+            try:
+                _copy(url, folder)
+            except SourceError as error:
+                log.warning("%s: %s; the video is read without it", url, error)
         yield path
 
 
@@ -145,6 +151,10 @@ def _copy(url: str, folder: Path) -> Path:
         raise SourceError("unreadable", "it is no longer where it was found") from None
     except PermissionError:
         raise SourceError("unreadable", "it may not be read") from None
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise SourceError("unreadable", f"it did not arrive ({error.strerror or type(error).__name__})") from None
     return path
 
 
@@ -157,7 +167,7 @@ def _open(url: str) -> tuple[Any, str]:
     try:
         fs, path = url_to_fs(url)
     except ImportError as error:
-        raise ValueError(f"{url} needs a package: {error}; for s3:// pip install 'storystream[s3]'") from None
+        raise ValueError(f"{url} needs a package: {error}; for s3:// pip install -e '.[s3]'") from None
     return fs, path
 
 

@@ -11,7 +11,7 @@ earlier one:
       url: https://peach.blender.org
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -83,8 +83,14 @@ def find_sources(videos: Path | str, config: BuildConfig) -> list[Source]:
         found.update((printable(path.relative_to(root).as_posix()), path) for path in find_videos(videos))
         text = (root / SOURCES).read_bytes() if (root / SOURCES).is_file() else None
     entries = read_entries(text, where)
-    _refuse_idle(entries, list(found), where)
+    if not _is_single(videos, found):
+        _refuse_idle(entries, list(found), where)
     return [_source(video, name, entries, config) for name, video in found.items()]
+
+
+def _is_single(videos: Path | str, found: Mapping[str, object]) -> bool:
+    """Tell whether a video was named, not the folder that `sources.yaml` speaks of."""
+    return len(found) == 1 and str(videos).rpartition("/")[2] == next(iter(found)).rpartition("/")[2]
 
 
 def read_entries(text: bytes | None, where: str) -> list[SourceEntry]:

@@ -85,7 +85,10 @@ def subtitles_of(video: Path, *, language: str | None = None) -> Path | None:
     Of several kinds the first of `SUBTITLE_SUFFIXES` is taken; none without any.
     """
     beside = [path for path in video.parent.iterdir() if path.suffix.lower() in SUBTITLE_SUFFIXES and path.is_file()]
-    named = [path for path in beside if path.stem == video.stem or path.stem.startswith(f"{video.stem}.")]
+    others = [path.stem for path in video.parent.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]
+    longer = [stem for stem in others if stem.startswith(f"{video.stem}.")]
+    ours = [path for path in beside if _is_named_like(path, video.stem)]
+    named = [path for path in ours if not any(_is_named_like(path, one) for one in longer)]
 
     def rank(path: Path) -> tuple[bool, bool, int, bytes]:
         parts = path.stem.removeprefix(video.stem).lower().split(".")
@@ -93,6 +96,10 @@ def subtitles_of(video: Path, *, language: str | None = None) -> Path | None:
         return language is None or language.lower() not in parts, path.stem != video.stem, kind, os.fsencode(path)
 
     return min(named, key=rank, default=None)
+
+
+def _is_named_like(path: Path, stem: str) -> bool:
+    return path.stem == stem or path.stem.startswith(f"{stem}.")
 
 
 def printable(name: str) -> str:

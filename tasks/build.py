@@ -10,7 +10,7 @@ from prefect.futures import as_completed
 
 from story_model.build_config import BuildConfig, CartoonConfig
 from story_model.config import Settings
-from story_model.manifest import Manifest, StepResult, run_step
+from story_model.manifest import Manifest, StepResult, read_manifest, run_step
 from story_model.store import Store, open_store
 from story_model.workspace import RunFolder
 from storystream_builder import build
@@ -18,28 +18,38 @@ from storystream_builder.build import EpisodeOutcome
 from storystream_builder.cartoon import film
 from storystream_builder.progress import follow
 from storystream_builder.remote_videos import is_remote
+from storystream_builder.replaceable import refuse_to_replace
 from storystream_builder.sources import Source
 from tasks.artifacts import show_numbers
 from tasks.measure import step
 from tasks.run import tell_what_we_do
 from tasks.runners import runner_of
 
+_DRAWN = "draw series"
 
-@task(name="draw series", cache_policy=NO_CACHE)
+
+@task(name=_DRAWN, cache_policy=NO_CACHE)
 def draw_series(folder: RunFolder, config: CartoonConfig, workers: int) -> Path:
     """Draw the series that stands in for videos."""
 
     def work(out_dir: Path) -> StepResult:
         return StepResult(counts={"videos": len(film.draw_series(out_dir, config=config, workers=workers).videos)})
 
-    with step("draw series"):
-        run_step(folder.videos_dir, work, step="draw series", version=1, config=config, inputs={})
+    refuse_to_replace(folder.videos_dir, step=_DRAWN, sources=[])
+    with step(_DRAWN):
+        run_step(folder.videos_dir, work, step=_DRAWN, version=2, config=config, inputs={})
     return folder.videos_dir
 
 
 def given_videos(folder: RunFolder, videos: str) -> str:
-    """Take the user's videos; a drawn series left in the run's folder goes, or its truth would be taken for theirs."""
-    if folder.videos_dir.exists() and (is_remote(videos) or Path(videos).resolve() != folder.videos_dir.resolve()):
+    """Take the user's videos; a drawn series left in the run's folder goes, or its truth would be taken for theirs.
+
+    Nothing else goes: the user's own videos may lie there.
+    """
+    left = read_manifest(folder.videos_dir)
+    is_drawn = left is not None and left.step == _DRAWN
+    is_taken = not is_remote(videos) and Path(videos).resolve().is_relative_to(folder.videos_dir.resolve())
+    if is_drawn and not is_taken:
         shutil.rmtree(folder.videos_dir)
     return videos
 

@@ -72,5 +72,5 @@ def _extra(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"the runner {extra!r} needs {error.name}, which is not installed; pip install 'storystream[{extra}]'"
+            f"the runner {extra!r} needs {error.name}, which is not installed; pip install -e '.[{extra}]'"
         ) from None

@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import AutoModel, AutoProcessor
 
+from story_model.config import Settings
 from story_model.device import chosen_device
 from story_model.manifest import write_atomically
 from storystream_builder.captioning.appeal import Look, LookJob
@@ -32,7 +33,7 @@ class Network:
     def __init__(self, folder: Path, texts: Sequence[str]) -> None:
         """Take the network's folder, as `transformers` saves it."""
         self._folder, self._texts = folder, list(texts)
-        self._device = chosen_device("auto")
+        self._device = chosen_device(Settings().device)
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:

@@ -89,7 +89,7 @@ def load_model(folder: Path, job: LocalJob) -> LocalModel:
 
         from story_model.device import chosen_device
     except ImportError as error:
-        raise ValueError(f"a local captioner needs {error.name}; pip install 'storystream[train]'") from None
+        raise ValueError(f"a local captioner needs {error.name}; pip install -e '.[train]'") from None
     kind = _kind(folder)
     if kind not in KINDS:
         raise ValueError(

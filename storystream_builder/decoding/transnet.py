@@ -127,6 +127,6 @@ def _onnxruntime() -> Any:  # noqa: ANN401 - onnxruntime has no types
         import onnxruntime
     except ImportError:
         raise ValueError(
-            "build.shots.detector=transnetv2 needs onnxruntime; install it: pip install 'storystream[transnetv2]'"
+            "build.shots.detector=transnetv2 needs onnxruntime; install it: pip install -e '.[transnetv2]'"
         ) from None
     return onnxruntime

@@ -18,9 +18,10 @@ def add_export_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def _export(args: argparse.Namespace) -> str:
+    from storystream_builder.catalog import dataset_in
     from storystream_builder.exporters.export import ExportConfig, export_dataset
 
     said = {name: value for name in ExportConfig.model_fields if (value := getattr(args, name)) is not None}
-    manifest = export_dataset(args.dataset_dir, args.out, config=ExportConfig.model_validate(said))
+    manifest = export_dataset(dataset_in(args.dataset_dir), args.out, config=ExportConfig.model_validate(said))
     done = "already there" if manifest.reused else f"exported in {manifest.seconds:.1f} s"
     return "\n".join([f"{args.out}: {done}", *(f"{number:9d}  {name}" for name, number in manifest.counts.items())])

@@ -36,7 +36,7 @@ from storystream_builder.stories import TRAIN, VALIDATION
 
 log = logging.getLogger(__name__)
 
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 _STEP = "import storystream release"
 _CAPTIONS = ".captions.jsonl"
 _ROW_BYTES = 500

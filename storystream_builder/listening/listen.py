@@ -7,6 +7,7 @@ in FOLDER.
 import sys
 from pathlib import Path
 
+from story_model.config import Settings
 from storystream_builder.children import end_with_parent, limit_memory
 from storystream_builder.listening.embedded_subtitles import read_embedded
 from storystream_builder.listening.speech import load_recognizer
@@ -38,7 +39,7 @@ def listen(video: Path, job: ListenJob) -> Transcript:
 def _device() -> str:
     from story_model.device import chosen_device
 
-    return str(chosen_device("auto"))
+    return str(chosen_device(Settings().device))
 
 
 def main() -> None:

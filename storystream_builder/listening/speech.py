@@ -96,7 +96,7 @@ def load_recognizer(folder: Path | None, *, device: str = "cpu") -> Recognizer:
         import torch
         import transformers
     except ImportError as error:
-        raise ValueError(f"speech recognition needs {error.name}; pip install 'storystream[speech]'") from None
+        raise ValueError(f"speech recognition needs {error.name}; pip install -e '.[speech]'") from None
     dtype = torch.float32 if device == "cpu" else torch.float16
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)

@@ -2,11 +2,12 @@
 
 import logging
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 from filelock import FileLock
 
-from story_model.build_config import BuildConfig
+from story_model.build_config import BuildConfig, TranscriptSource
 from story_model.manifest import StepResult, digest_of, run_step
 from story_model.store import Store
 from story_model.workspace import RunFolder
@@ -49,14 +50,14 @@ def transcript_of(
     store: Store | None = None,
 ) -> tuple[Transcript, list[Problem]]:
     """Find an episode's lines where the configuration says; what had to be guessed or left out comes as problems."""
-    wanted, problems = config.transcripts, list[Problem]()
-    for source in wanted.sources:
-        if source == "file":
+    problems = list[Problem]()
+    for is_file, group in groupby(config.transcripts.sources, key=lambda source: source == "file"):
+        if is_file:
             found, more = _beside(video, config)
         else:
-            found, more = _inside(video, name, episode_id, digest, folder, config, store)
+            found, more = _inside(video, name, tuple(group), episode_id, digest, folder, config, store)
         problems += more
-        if found.lines or source != "file":
+        if found.lines:
             return found, problems
     return Transcript(), problems
 
@@ -77,6 +78,7 @@ def _beside(video: Path, config: BuildConfig) -> tuple[Transcript, list[Problem]
 def _inside(
     video: Path,
     name: str,
+    sources: tuple[TranscriptSource, ...],
     episode_id: str,
     digest: str,
     folder: RunFolder,
@@ -85,10 +87,10 @@ def _inside(
 ) -> tuple[Transcript, list[Problem]]:
     """Ask the video itself, in a process of its own, unless that was done already."""
     wanted = config.transcripts
-    speech = wanted.speech_folder if "speech" in wanted.sources else None
+    speech = wanted.speech_folder if "speech" in sources else None
     key = ListenKey(
         source_sha256=digest,
-        sources=tuple(source for source in wanted.sources if source != "file"),
+        sources=sources,
         language=wanted.language,
         network_sha256=_network(speech) if speech else None,
     )

@@ -25,7 +25,7 @@ SMALL = (
 
 def where_installed(runner: str) -> object:
     missing = importlib.util.find_spec(f"prefect_{runner}") is None
-    reason = f"prefect-{runner} is not installed; pip install 'storystream[{runner}]'"
+    reason = f"prefect-{runner} is not installed; pip install -e '.[{runner}]'"
     return pytest.param(runner, marks=pytest.mark.skipif(missing, reason=reason))
 
 

@@ -45,3 +45,15 @@ def test_overrides_change_a_configuration_and_nothing_else() -> None:
 def test_a_preset_names_itself(preset: str) -> None:
     assert isinstance(load_config(preset), RunConfig)
     assert load_config(preset).preset == preset
+
+
+def test_a_value_that_is_no_yaml_is_told(tmp_path):
+    with pytest.raises(ValueError, match="the value is no YAML"):
+        load_config("tiny", ["build.narratives.cast.given={George: a: b}"])
+
+
+def test_a_saved_configuration_of_another_version_is_told_with_its_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("preset: tiny\nbuild: {keyframes: {max_side: 3}}\n")
+    with pytest.raises(ValueError, match=r"config.yaml: config has no key 'build.keyframes'.*make the run again"):
+        read_config(path)

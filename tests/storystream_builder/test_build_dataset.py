@@ -1,6 +1,7 @@
 """From a folder of good and bad videos to a published dataset, and what a second run does."""
 
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from story_model.dataset import chunks, read_stories
 from story_model.manifest import read_manifest
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset, find_sources, prepare_episode, publish_dataset
+from storystream_builder.verify import verify_dataset
 
 
 def table(folder: RunFolder, name: str) -> list[dict]:
@@ -172,3 +174,27 @@ def test_outcomes_in_any_order_publish_the_same(built, mixed_videos, settings):
     config = small_config(license="CC BY 3.0", attribution="us")
     outcomes = [prepare_episode(source, built, config=config) for source in find_sources(mixed_videos, config)]
     assert publish_dataset(built, outcomes[::-1], config=config, settings=settings).reused
+
+
+def test_a_rebuild_that_fails_leaves_the_dataset_as_it_was(built, mixed_videos, settings, tmp_path):
+    copy = RunFolder(Path(shutil.copytree(built.root, tmp_path / "run")))
+    before = read_manifest(copy.dataset_dir)
+    config = small_config(stories={"length": 90, "min_length": 80, "chunk_length": 2})
+    with pytest.raises(ValueError, match="no story"):
+        build_dataset(mixed_videos, copy, config=config, settings=settings)
+    assert read_manifest(copy.dataset_dir) == before
+    assert verify_dataset(copy.dataset_dir) == []
+
+
+def test_a_folder_that_is_not_ours_is_not_replaced(mixed_videos, settings, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.dataset_dir.mkdir(parents=True)
+    (folder.dataset_dir / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="would be deleted"):
+        build_dataset(mixed_videos, folder, config=small_config(), settings=settings)
+    assert (folder.dataset_dir / "thesis.txt").read_text() == "years of work"
+
+
+def test_where_the_lines_come_from_is_told(built):
+    told = {row["source_name"]: row["transcript"] for row in table(built, "episodes")}
+    assert (told["spoken.mp4"], told["one.mp4"]) == ("file", None)

@@ -93,3 +93,36 @@ def test_a_wrong_folder_is_one_line_and_a_failure(run, tmp_path):
     assert code == 1
     assert "does not exist; name a video or a folder of videos" in text
     assert "Traceback" not in text
+
+
+def test_a_run_s_folder_stands_for_its_dataset(run, built):
+    assert run("verify", built.root)[0] == 0
+    assert run("stats", built.root)[0] == 0
+
+
+def test_a_runner_that_only_the_flow_has_is_refused_by_hand(run, tmp_path):
+    code, text = run("build", tmp_path / "run", tmp_path, "build.runner=dask")
+    assert code == 1
+    assert "needs the flow" in text
+
+
+def test_settings_may_follow_options(run, tmp_path):
+    code, text = run("build", tmp_path / "run", tmp_path, "--preset", "tiny", "--set", "build.stories.lenght=4")
+    assert code == 1
+    assert "did you mean 'length'?" in text
+
+
+def test_videos_may_be_named_by_a_url(run, tmp_path):
+    code, text = run("build", tmp_path / "run", "memory://no/such/folder")
+    assert code == 1
+    assert "nothing at memory://" in text
+
+
+def test_an_interrupted_command_says_how_to_go_on(run, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("storystream_builder.__main__.build_dataset", interrupted)
+    code, text = run("build", tmp_path / "run", tmp_path)
+    assert code == 130
+    assert "goes on from here" in text

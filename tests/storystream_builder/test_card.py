@@ -73,10 +73,15 @@ def test_names_from_outside_cannot_bring_markup():
 def test_the_bill_is_told_where_prices_are_known():
     counts = {"captions prompt tokens": 2_000_000, "captions completion tokens": 1_000_000}
     price = PriceConfig(prompt_usd=1.0, completion_usd=4.0)
-    said = written(made_of(source(), counts=counts), captions=CaptionsConfig(price=price))
+    said = written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai", price=price))
     assert "| captions | 2,000,000 | 1,000,000 | 6.00 |" in said
-    assert "3.00" in written(made_of(source(), counts=counts), captions=CaptionsConfig(price=price, batch=True))
-    assert "price unknown" in written(made_of(source(), counts=counts))
+    assert "3.00" in written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai", price=price, batch=True))
+    assert "price unknown" in written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai"))
+
+
+def test_a_network_on_this_machine_sends_no_bill():
+    counts = {"captions prompt tokens": 2_000_000, "captions completion tokens": 1_000_000}
+    assert "US dollars" not in written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="local"))
 
 
 def test_without_an_endpoint_there_is_no_bill(text):

@@ -1,9 +1,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from test_stories import frame
 
-from story_model.build_config import FiltersConfig
+from story_model.build_config import BuildConfig, FiltersConfig
+from storystream_builder.assemble import filtered
 from storystream_builder.duplicates import drop_recurring, find_duplicates
 from storystream_builder.episodes import EpisodeOutcome, prepare_episode
 from storystream_builder.frames import Episode
@@ -11,6 +13,7 @@ from storystream_builder.listening.transcripts import Line, Transcript
 from storystream_builder.records import EpisodeRecord
 from storystream_builder.sources import Source
 
+NOTHING_IS_UNFIT = {"min_sharpness": 0.0, "min_luma": 0.0, "min_contrast": 0.0, "across_episodes_distance": None}
 FAR_APART = [(0x9E3779B97F4A7C15 * (number + 1)) % 2**64 for number in range(400)]
 
 
@@ -66,10 +69,13 @@ def test_what_recurs_in_the_middle_stays():
     assert drop_recurring(films, FiltersConfig()) == films
 
 
-def test_where_subtitles_tell_it_better_nothing_recurs():
+@pytest.mark.parametrize(("silent_shots", "kept"), [("drop", {1}), ("describe", {19})])
+def test_where_lines_tell_openings_from_pictures_nothing_recurs(silent_shots, kept):
     films = [episode(f"e{n}", [FAR_APART[399], *FAR_APART[20 * n : 20 * n + 19]]) for n in range(3)]
-    told = [replace(f, outcome=replace(f.outcome, transcript=Transcript((Line(0, 1, "x"),)))) for f in films]
-    assert drop_recurring(told, FiltersConfig()) == told
+    told = [replace(f, outcome=replace(f.outcome, transcript=Transcript((Line(0, 999, "x"),)))) for f in films]
+    config = BuildConfig.model_validate({"captions": {"silent_shots": silent_shots}})
+    unscored = config.model_copy(update={"filters": config.filters.model_copy(update=NOTHING_IS_UNFIT)})
+    assert {len(film.kept) for film in filtered(told, unscored)[0]} == kept
 
 
 def test_two_encodes_of_a_real_film_are_one(clips, tmp_path):
@@ -83,3 +89,10 @@ def test_two_encodes_of_a_real_film_are_one(clips, tmp_path):
         outcome = prepare_episode(source_of(clips / name), folder, config=small_config())
         films.append(chosen(outcome, folder.episodes_dir / str(outcome.episode_id)))
     assert find_duplicates(films) == {films[0].episode_id: films[1].episode_id}
+
+
+def test_of_two_encodes_the_one_with_lines_is_used():
+    told = Transcript((Line(0, 1, "x"),))
+    small = episode("ea", FAR_APART[:10], width=50)
+    small = replace(small, outcome=replace(small.outcome, transcript=told))
+    assert find_duplicates([small, episode("eb", FAR_APART[:10])]) == {"eb": "ea"}

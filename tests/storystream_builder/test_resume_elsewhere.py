@@ -36,7 +36,7 @@ def test_a_machine_with_an_empty_disk_takes_the_dataset_as_it_is(videos, s3, tmp
     settings, config = Settings(store=s3), small_config()
     ours, theirs = RunFolder(tmp_path / "here" / "run"), RunFolder(tmp_path / "there" / "run")
     build_dataset(videos, ours, config=config, settings=settings)
-    for module in ("episodes", "spoken"):
+    for module in ("episodes", "listening.spoken"):
         monkeypatch.setattr(f"storystream_builder.{module}.run_child", no_decoder)
     manifest = build_dataset(videos, theirs, config=config, settings=settings)
     assert manifest.reused

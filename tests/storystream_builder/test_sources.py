@@ -58,3 +58,9 @@ def test_what_cannot_be_meant_is_refused(shelf, text, reason):
 
 def test_without_any_word_the_licence_is_unknown(shelf):
     assert {source.license for source in known(shelf).values()} == {"unknown"}
+
+
+def test_of_a_video_named_alone_entries_for_others_are_no_error(shelf):
+    (shelf / "owl" / "sources.yaml").write_text("- {files: '*', license: CC0-1.0}\n- {files: 'two.mp4', title: x}\n")
+    (source,) = find_sources(shelf / "owl" / "one.mp4", BuildConfig())
+    assert source.license == "CC0-1.0"

@@ -75,3 +75,14 @@ def test_a_process_that_takes_too_long_is_a_problem_and_no_end(tmp_path, folder)
 def test_speech_without_a_network_is_refused_before_anything_is_done(tmp_path):
     with pytest.raises(ValueError, match="holds no network"):
         check_transcripts(small_config(transcripts={"sources": ["file", "speech"]}))
+
+
+def test_sources_are_asked_in_the_order_given(tmp_path, folder):
+    video = mux(tmp_path / "x.mkv", Track())
+    write_srt(tmp_path / "x.srt", [(0, 1, "From the file.")])
+    assert found(video, folder, sources=["embedded", "file"])[0].source == "embedded"
+    bare = draw_video(tmp_path / "y.mp4", scenes(1))
+    write_srt(tmp_path / "y.srt", [(0, 1, "From the file.")])
+    config = small_config(transcripts={"sources": ["embedded", "file"]})
+    transcript, _ = transcript_of(bare, "y.mp4", episode_id="e1", digest="1", folder=folder, config=config)
+    assert transcript.source == "file"

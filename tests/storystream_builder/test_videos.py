@@ -105,3 +105,10 @@ def test_a_playlist_dressed_up_as_a_video_opens_no_other_file(tmp_path, script):
     draw_video(tmp_path / "other.mp4", scenes(1))
     (tmp_path / "x.mp4").write_text(script)
     assert fault_of(tmp_path / "x.mp4") == "unreadable"
+
+
+def test_the_subtitles_of_a_video_named_longer_are_not_taken(tmp_path):
+    for name in ("a.mp4", "a.2.mp4", "a.2.srt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert subtitles_of(tmp_path / "a.mp4") is None
+    assert subtitles_of(tmp_path / "a.2.mp4") == tmp_path / "a.2.srt"

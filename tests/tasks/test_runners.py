@@ -12,7 +12,7 @@ from tasks.runners import runner_of
 
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("prefect_dask") is None,
-    reason="prefect-dask is not installed; pip install 'storystream[dask]'",
+    reason="prefect-dask is not installed; pip install -e '.[dask]'",
 )
 
 
