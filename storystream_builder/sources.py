@@ -1,7 +1,7 @@
 """Where a video comes from: its name, series, title, licence, whom to credit, its address.
 
-`sources.yaml` beside the videos says so; an entry holds for the files that its pattern fits, a later one goes over an
-earlier one:
+`sources.yaml` beside the videos says so; an entry holds for the files that its pattern fits, later entries override
+earlier ones:
 
     - files: "*"
       license: CC BY 3.0
