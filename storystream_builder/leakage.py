@@ -1,6 +1,7 @@
 """What only the whole of a dataset shows: splits that share something, stories that refer to nothing, wrong counts."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,14 +11,23 @@ NEAR_DUPLICATE_BITS = 2
 """Pictures of two splits whose perceptual hashes differ in so many of 64 bits at most look the same."""
 
 
-def leaks(catalog: Catalog) -> Iterator[str]:
-    """Tell which episodes (unless there is one only) and pictures are in more than one split, which stories twice."""
-    shared = catalog.query(
-        "SELECT episode_id FROM read_parquet($stories) GROUP BY 1 HAVING count(DISTINCT split) > 1 "
-        "AND (SELECT count(DISTINCT episode_id) FROM read_parquet($stories)) > 1 ORDER BY 1"
-    )
-    yield from (f"episode {name} is in more than one split" for (name,) in shared)
-    pictures = catalog.shared_pictures()
+def leaks(catalog: Catalog, config: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what is in more than one split, as far as the manifest's configuration does not ask for it; or comes twice.
+
+    Episodes (unless there is one only), series where these are held out, pictures.
+    """
+    build = config.get("build") or {}
+    filters, stories = build.get("filters") or {}, build.get("stories") or {}
+    episodes_may = config.get("leaks") == "keep"
+    pictures_may = episodes_may or filters.get("across_episodes_distance", 0) is None
+    by_series = stories.get("split_by") == "series"
+    for what in ["episode_id"] * (not episodes_may) + ["series"] * by_series:
+        shared = catalog.query(
+            f"SELECT {what} FROM read_parquet($stories) GROUP BY 1 HAVING count(DISTINCT split) > 1 "
+            "AND (SELECT count(DISTINCT episode_id) FROM read_parquet($stories)) > 1 ORDER BY 1"
+        )
+        yield from (f"{what.removesuffix('_id')} {name!r} is in more than one split" for (name,) in shared)
+    pictures = 0 if pictures_may else catalog.shared_pictures()
     if pictures:
         yield f"{pictures} pictures are, to the byte, in more than one split"
     repeated = catalog.query("SELECT story_id FROM read_parquet($stories) GROUP BY 1 HAVING count(*) > 1 ORDER BY 1")
@@ -55,6 +65,8 @@ def counts_that_lie(catalog: Catalog, counts: Mapping[str, int]) -> Iterator[str
     """Hold the manifest's counts against the tables."""
     found = {
         "stories": "SELECT count(*) FROM read_parquet($stories)",
+        "stories train": "SELECT count(*) FROM read_parquet($stories) WHERE split = 'train'",
+        "stories validation": "SELECT count(*) FROM read_parquet($stories) WHERE split = 'validation'",
         "pairs": "SELECT coalesce(sum(len(captions)), 0)::BIGINT FROM read_parquet($stories)",
         "episodes": "SELECT count(*) FROM read_parquet($episodes)",
         "candidates": "SELECT count(*) FROM read_parquet($frames)",

@@ -68,7 +68,7 @@ def verify_dataset(dataset_dir: Path) -> list[Finding]:
     findings += changed + _all_of(checks, "verify pictures")
     if not findings:
         with Catalog(dataset_dir) as catalog:
-            found = [*counts_that_lie(catalog, manifest.counts), *dangling(catalog), *leaks(catalog)]
+            found = [*counts_that_lie(catalog, manifest.counts), *dangling(catalog), *leaks(catalog, manifest.config)]
         findings += [Finding("data", what) for what in found]
     return findings
 

@@ -75,7 +75,9 @@ def test_the_bill_is_told_where_prices_are_known():
     price = PriceConfig(prompt_usd=1.0, completion_usd=4.0)
     said = written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai", price=price))
     assert "| captions | 2,000,000 | 1,000,000 | 6.00 |" in said
-    assert "3.00" in written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai", price=price, batch=True))
+    assert "3.00" in written(
+        made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai", price=price, batch=True)
+    )
     assert "price unknown" in written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai"))
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from story_model import schema
+from story_model.build_config import BuildConfig
 from storystream_builder.catalog import Catalog
 from storystream_builder.leakage import leaks, similar_pictures
 from storystream_builder.parquet import write_table
@@ -24,14 +25,14 @@ def moved_into_validation(built, tmp_path, **changes) -> tuple[Path, dict]:
 
 def test_a_dataset_as_built_leaks_nothing(built):
     with Catalog(built.dataset_dir) as catalog:
-        assert list(leaks(catalog)) == []
+        assert list(leaks(catalog, {})) == []
         assert similar_pictures(catalog) == 0
 
 
 def test_an_episode_on_both_sides_of_the_split_is_told(built, tmp_path):
     dataset, row = moved_into_validation(built, tmp_path)
     with Catalog(dataset) as catalog:
-        assert f"episode {row['episode_id']} is in more than one split" in list(leaks(catalog))
+        assert f"episode {row['episode_id']!r} is in more than one split" in list(leaks(catalog, {}))
         assert catalog.shared_pictures() == len(row["images"])
 
 
@@ -40,3 +41,15 @@ def test_pictures_that_look_the_same_are_counted_whatever_their_bytes(built, tmp
     dataset, row = moved_into_validation(built, tmp_path, image_sha256=other * 4, episode_id="e9")
     with Catalog(dataset) as catalog:
         assert similar_pictures(catalog) == len(row["images"])
+
+
+def test_what_was_asked_for_is_no_leak(built, tmp_path):
+    dataset, _ = moved_into_validation(built, tmp_path)
+    with Catalog(dataset) as catalog:
+        assert list(leaks(catalog, {"leaks": "keep"})) == []
+
+
+def test_a_series_on_both_sides_is_told_where_series_are_held_out(built):
+    build = BuildConfig.model_validate({"stories": {"split_by": "series"}}).model_dump(mode="json")
+    with Catalog(built.dataset_dir) as catalog:
+        assert list(leaks(catalog, {"build": build})) == ["series '' is in more than one split"]
