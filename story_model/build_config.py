@@ -220,8 +220,8 @@ class StoriesConfig(Section):
 class ParquetConfig(Section):
     """How the tables lie on disk."""
 
-    row_group_mb: float = Field(16.0, gt=0)
-    """Row groups are cut by bytes: 16-32 MB read one story in milliseconds and scan at full speed."""
+    row_group_mb: float = Field(10.0, gt=0)
+    """Row groups are cut by bytes: at 10 MB one story is read in 3-4 ms, and a scan still runs at full speed."""
     file_mb: float = Field(256.0, gt=0)
     """A new file starts beyond this size."""
 
