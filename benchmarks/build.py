@@ -8,11 +8,15 @@ and again inside this process. Files are in the cache on all sides.
 Run it in the project's folder: `python -m benchmarks.build`; `--only speed cuts accuracy tables memory` picks parts.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file, too
+
 import argparse
 import json
 import os
 import tempfile
-from pathlib import Path
 
 import cv2
 

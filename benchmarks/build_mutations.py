@@ -7,6 +7,11 @@ a fault on record, a row of errors, or the documented `ValueError`, within ten s
 another kind in the process that decodes a video is one row, `crashed`, in a build; here it is counted as a failure.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file, too
+
 import argparse
 import json
 import os
@@ -15,7 +20,6 @@ import random
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,7 +29,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from story_model.build_config import BuildConfig

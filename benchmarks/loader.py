@@ -18,6 +18,11 @@ sources of 448 or 1,024 pixels need no scaling, which favours the published side
 Run it in the project's folder: `python -m benchmarks.loader`.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file, too
+
 import argparse
 import json
 import logging
@@ -27,7 +32,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
-from pathlib import Path
 
 import numpy as np
 import torch

@@ -20,6 +20,11 @@ Run it in the project's folder: `python -m benchmarks.training --preset tiny`. O
 steps of the published size with random weights: tokens a second and model FLOPs utilisation.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs as a file, too
+
 import argparse
 import copy
 import gc
@@ -32,7 +37,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
