@@ -264,5 +264,5 @@ def test_a_filesystem_whose_package_is_missing_names_what_to_install(
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("story_model.store.url_to_fs", missing)
-    with pytest.raises(ValueError, match=r"pip install 'storystream\[s3\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[s3\]'"):
         open_store("s3://bucket/x", tmp_path)

@@ -126,7 +126,7 @@ def test_without_a_folder_it_is_said_what_to_name(tmp_path):
 def test_without_its_packages_it_is_said_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"pip install 'storystream\[speech\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[speech\]'"):
         load_recognizer(tmp_path)
 
 

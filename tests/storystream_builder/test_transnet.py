@@ -156,7 +156,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r"storystream\[transnetv2\]"):
+    with pytest.raises(ValueError, match=r"\.\[transnetv2\]"):
         TransNetDetector(tiny_network(tmp_path / "tiny.onnx"), None)
 
 

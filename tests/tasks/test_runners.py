@@ -40,7 +40,7 @@ def test_a_dask_cluster_that_runs_already_is_used() -> None:
 @pytest.mark.parametrize("name", ["dask", "ray"])
 def test_a_runner_whose_package_is_missing_names_what_to_install(name: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, f"prefect_{name}", None)
-    with pytest.raises(ValueError, match=rf"needs prefect_{name}, .* pip install 'storystream\[{name}\]'"):
+    with pytest.raises(ValueError, match=rf"needs prefect_{name}, .* pip install -e '\.\[{name}\]'"):
         runner_of(name, 2)
 
 
