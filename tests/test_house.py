@@ -126,3 +126,8 @@ def test_the_tree_is_read_by_its_indentation() -> None:
     block = "README.md Makefile\nflows/   WHAT happens\n  build_dataset.py   videos\n  end_to_end.py\ntests/  mirrors\n"
     names = ["README.md", "Makefile", "flows/", "flows/build_dataset.py", "flows/end_to_end.py", "tests/"]
     assert tree_names(block) == names
+
+
+def test_a_test_file_s_name_is_used_once() -> None:
+    names = [path.name for path in (PROJECT_DIR / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}

@@ -140,9 +140,7 @@ def test_a_wrong_key_is_refused_before_any_step(own_places: Path) -> None:
 
 
 def test_videos_of_the_user_replace_a_drawn_series_and_its_truth(built: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    (built / "videos").rename(own)
-    (built / "videos" / "truth").mkdir(parents=True)
+    own = Path(shutil.copytree(built / "videos", tmp_path / "own"))
     build_dataset("one", overrides=TINY, videos=str(own))
     assert not (built / "videos").exists()
 

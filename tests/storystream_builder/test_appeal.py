@@ -94,7 +94,7 @@ def test_the_orchestrator_s_process_loads_no_torch(network, episode):
 def test_a_network_that_cannot_be_loaded_ends_the_step_with_its_reason(tmp_path, episode):
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"storystream_builder\.clip ended with exit 1"):
+    with pytest.raises(ValueError, match=r"storystream_builder\.captioning\.clip ended with exit 1"):
         asked(tmp_path / "net").scores([episode])
 
 

@@ -22,7 +22,7 @@ Where each kind of bad input is proven; what has no file's name is here:
     retried in the middle              test_kills.py, test_episodes.py
     a decoder that hangs or crashes    here; test_episodes.py
     an endpoint's wrong answers        here (they end one story); test_narratives.py, test_story_check.py
-    no key, 429, 503                   here; test_endpoint.py; expired batches: test_batches.py
+    no key, 429, 503                   here; test_endpoint.py; expired batches: test_batch_api.py
     disk full                          here; story_model/test_checkpoint.py
     kill -9                            test_kills.py
     unknown licence                    here

@@ -221,7 +221,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[3])
-from test_batches import FOUR, Asked
+from test_batch_api import FOUR, Asked
 Asked(SimpleNamespace(url=sys.argv[1]), Path(sys.argv[2])).ask(*FOUR)
 """
 
