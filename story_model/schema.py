@@ -162,11 +162,10 @@ def as_written(table: pa.Schema, version: int) -> pa.Schema:
     return pa.schema([column for column in table if column.name not in later])
 
 
-def with_metadata(schema: pa.Schema, **own: str) -> pa.Schema:
-    """Add what Hugging Face `datasets` needs to load the table without a script, and our own keys."""
+def with_metadata(schema: pa.Schema) -> pa.Schema:
+    """Add the schema version, and what Hugging Face `datasets` needs to load the table without a script."""
     info = {"info": {"features": {column.name: _feature(column.type) for column in schema}}}
-    metadata = {"huggingface": json.dumps(info), "storystream.schema_version": str(SCHEMA_VERSION)}
-    return schema.with_metadata(metadata | {f"storystream.{key}": value for key, value in own.items()})
+    return schema.with_metadata({"huggingface": json.dumps(info), "storystream.schema_version": str(SCHEMA_VERSION)})
 
 
 def _feature(kind: pa.DataType) -> dict[str, object]:

@@ -22,8 +22,7 @@ from storystream_builder.decoding.transnet import weights_sha256
 from storystream_builder.listening.spoken import transcript_of
 from storystream_builder.listening.transcripts import Transcript
 from storystream_builder.problems import Problem
-from storystream_builder.records import TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing
-from storystream_builder.records import read_record as read_stored
+from storystream_builder.records import TIMING, DecodeJob, DecodeKey, EpisodeRecord, Timing, read_record
 from storystream_builder.remote_videos import local_copy
 from storystream_builder.sources import SOURCES, UNKNOWN, Source
 from storystream_builder.videos import SourceError, content_id
@@ -101,11 +100,6 @@ def _set_aside(source: Source, code: str, reason: str) -> EpisodeOutcome:
     return EpisodeOutcome(source, None, problems=(Problem(source.name, "decode", reason, code),))
 
 
-def read_record(folder: RunFolder, episode_id: str) -> EpisodeRecord:
-    """Read what was found in a decoded episode."""
-    return read_stored(folder.episodes_dir / episode_id)
-
-
 def decode_key_of(episode_id: str, digest: str, config: BuildConfig) -> DecodeKey:
     """Name all that decides what one pass over an episode finds."""
     return DecodeKey(
@@ -134,7 +128,7 @@ def _decoded(
     def work(out: Path) -> StepResult:
         arguments = [str(video.resolve()), str(out.resolve()), job.model_dump_json()]
         run_child("storystream_builder.decoding.decode", *arguments, log_dir=out, timeout_s=config.decode.timeout_s)
-        record = read_record(folder, key.episode_id)
+        record = read_record(out_dir)
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         counts = {"frames": record.num_frames, "corrupt_frames": record.num_corrupt, "shots": len(record.shots)}
         timing = Timing.model_validate_json((out / TIMING).read_bytes())
@@ -151,7 +145,7 @@ def _decoded(
             inputs={},
             store=store,
         )
-    return read_record(folder, key.episode_id), manifest
+    return read_record(out_dir), manifest
 
 
 @lru_cache(maxsize=1)

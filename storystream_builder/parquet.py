@@ -5,7 +5,7 @@ compressed already and are stored plain; text is zstd. Every page carries a chec
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -120,14 +120,6 @@ def write_rows(
             writer.write_table(pa.Table.from_pylist(group, schema=table_schema))
     _sync(temporary)
     publish(temporary, path)
-
-
-def iterate_rows(paths: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[dict[str, object]]:
-    """Read rows one row group at a time, verifying each page's checksum."""
-    for path in paths:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                yield from file.read_row_group(group, columns=columns).to_pylist()
 
 
 def _writer(path: Path, table_schema: pa.Schema) -> pq.ParquetWriter:

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from story_model.shared_lines import SharedLines
 from story_model.store import Store
+from storystream_builder.strict_json import read_json
 
 log = logging.getLogger(__name__)
 
@@ -145,19 +146,6 @@ def _whole(part: bytes, max_bytes: int) -> bool:
     return len(part) < max_bytes or part.endswith(b"\n")
 
 
-def read_json(data: bytes | str) -> Any:  # noqa: ANN401
-    """Read JSON, strictly.
-
-    Raises:
-        ValueError: it is none: not UTF-8, a name that comes twice, NaN, nested too deep.
-    """
-    text = data if isinstance(data, str) else data.decode()
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-
-
 def encodable(text: str) -> str:
     """Replace what no UTF-8 can say (halves of surrogate pairs), which JSON lets through."""
     return text.encode("utf-8", "replace").decode()
@@ -172,14 +160,3 @@ def _entry(line: bytes | None) -> tuple[str, Answer] | None:
     except (ValueError, ValidationError):
         return None
     return fields.pop("key"), Answer(**fields)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name comes twice")
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

@@ -7,8 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from storystream_builder.asking.answers import Answer, read_json
+from storystream_builder.asking.answers import Answer
 from storystream_builder.asking.replies import QuestionRefused, answer_of, error_message, one_line
+from storystream_builder.strict_json import read_json
 
 URL = "/v1/chat/completions"
 _AGAIN = frozenset((408, 409, 425, 429))

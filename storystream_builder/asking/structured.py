@@ -1,13 +1,13 @@
 """Questions whose answer has an agreed JSON form: asked with a schema where the server takes one, read strictly."""
 
-import json
 import re
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from storystream_builder.asking.endpoint import Answer, Endpoint, QuestionRefused
 from storystream_builder.asking.replies import CONTENT_FILTER, LENGTH, one_line
+from storystream_builder.strict_json import read_json
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -70,15 +70,13 @@ def read(answer: Answer, form: type[Form]) -> Form:
         raise ValueError("the answer is empty")
     fenced = _FENCED.match(answer.text.strip())
     try:
-        found = json.loads(
-            fenced[1] if fenced else answer.text, object_pairs_hook=_each_once, parse_constant=_no_number
-        )
+        found = read_json(fenced[1] if fenced else answer.text)
         return form.model_validate(found, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"not the agreed JSON: {first['msg']}{f' at {place}' if place else ''}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         if is_refusal(answer.text):
             raise ValueError(f"a refusal: {one_line(answer.text)}") from None
         raise ValueError(f"not the agreed JSON: {error}") from None
@@ -87,14 +85,3 @@ def read(answer: Answer, form: type[Form]) -> Form:
 def is_refusal(text: str) -> bool:
     """Whether a text, where nobody in it speaks, declines to do what was asked or speaks of the model itself."""
     return _REFUSAL.search(re.sub(r"[\"“„«][^\"”“»]*[\"”“»]", " ", text)) is not None
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key comes twice in one object")
-    return found
-
-
-def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number in JSON")

@@ -5,11 +5,11 @@ literal, which runs nothing.
 """
 
 import ast
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from storystream_builder.importers.entries import Fault
+from storystream_builder.strict_json import read_json
 
 _MOST_LITERAL_BYTES = 1 << 20
 """A story of 30 is some 20 KB; Python's parser is not made for long foreign text."""
@@ -42,9 +42,7 @@ def read_line(data: bytes) -> Line | Fault:
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
-    except RecursionError:
-        return Fault("not JSON", "nested too deeply")
+        return read_json(text)
     except ValueError as error:
         return Fault("not JSON", str(error))
 
@@ -56,17 +54,6 @@ def _literal(text: str) -> object:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         return Fault("not JSON", f"nor a Python literal: {type(error).__name__}")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key comes twice in one object")
-    return found
 
 
 def _line(value: Mapping[object, object]) -> Line | Fault:
