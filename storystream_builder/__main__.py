@@ -10,9 +10,10 @@ from pathlib import Path
 from story_model.config import Settings, load_config, preset_names, save_config
 from story_model.workspace import RunFolder
 from storystream_builder.build import build_dataset
-from storystream_builder.catalog import dataset_in
+from storystream_builder.catalog import Catalog, dataset_in
 from storystream_builder.exporters.export_command import add_export_command
 from storystream_builder.importers.command import add_import_command
+from storystream_builder.leakage import similar_pictures
 from storystream_builder.verify import verify_dataset
 
 
@@ -85,11 +86,20 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    findings = verify_dataset(dataset_in(args.dataset_dir))
+    dataset_dir = dataset_in(args.dataset_dir)
+    findings = verify_dataset(dataset_dir)
     for finding in findings:
         print(f"{finding.file}: {finding.what}")
     print(f"{len(findings)} findings" if findings else "sound: every byte, every story, splits apart")
-    return 1 if findings else 0
+    if findings:
+        return 1
+    with Catalog(dataset_dir) as catalog:
+        alike = similar_pictures(catalog)
+    if alike:
+        print(
+            f"note: {alike} pictures of validation look like one of training (build.filters.across_episodes_distance)"
+        )
+    return 0
 
 
 def _stats(args: argparse.Namespace) -> int:

@@ -126,3 +126,10 @@ def test_an_interrupted_command_says_how_to_go_on(run, tmp_path, monkeypatch):
     code, text = run("build", tmp_path / "run", tmp_path)
     assert code == 130
     assert "goes on from here" in text
+
+
+def test_pictures_that_look_alike_across_splits_are_noted(run, built, monkeypatch):
+    assert "note:" not in run("verify", built.root)[1]
+    monkeypatch.setattr("storystream_builder.__main__.similar_pictures", lambda _: 3)
+    code, text = run("verify", built.root)
+    assert (code, "3 pictures of validation look like one of training" in text) == (0, True)
