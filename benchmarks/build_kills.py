@@ -31,7 +31,7 @@ from story_model.config import PROJECT_DIR
 from story_model.manifest import read_manifest
 from storystream_builder.verify import verify_dataset
 
-sys.path.insert(0, str(PROJECT_DIR / "tests" / "storystream_builder"))
+sys.path[:0] = [str(PROJECT_DIR / "tests"), str(PROJECT_DIR / "tests" / "storystream_builder")]
 import drawn_release as release
 from drawn_videos import draw_video, scenes
 from paid_server import PaidServer, said_in, serving
@@ -39,7 +39,7 @@ from paid_server import PaidServer, said_in, serving
 BUILDER = [sys.executable, "-m", "storystream_builder"]
 QUICK_BATCHES = """\
 import runpy, sys
-from storystream_builder.asking.batches import Batches
+from story_model.asking.batches import Batches
 Batches.__init__.__kwdefaults__["poll_s"] = 0.1
 sys.argv[0] = "storystream_builder"
 runpy.run_module("storystream_builder", run_name="__main__")"""

@@ -26,10 +26,11 @@ from transformers import DynamicCache
 
 from story_model.build import build_llama, build_mllm
 from story_model.cache_policy import most_tokens
-from story_model.config import Policy, load_config
+from story_model.config import load_config
 from story_model.device import dtype_of
 from story_model.generate import Opening, Teller, ToldPair, merged
 from story_model.mllm import Mllm
+from story_model.tell_config import Policy
 from story_model.tokens import StoryTokenizer, train_tokenizer
 from story_model.train_config import Precision
 

@@ -20,11 +20,11 @@ import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from story_model.asking.answers import Answer, Ledger
+from story_model.asking.batch_journal import BatchJournal
 from story_model.build_config import BuildConfig
 from story_model.config import PROJECT_DIR
 from story_model.manifest import MANIFEST
-from storystream_builder.asking.answers import Answer, Ledger
-from storystream_builder.asking.batch_journal import BatchJournal
 from storystream_builder.captioning.sidecar_rows import BadRows, read_rows
 from storystream_builder.decoding.decode import decode_episode
 from storystream_builder.importers.release_config import ReleaseConfig

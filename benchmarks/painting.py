@@ -22,8 +22,9 @@ from torch import Tensor
 from story_model import painting
 from story_model.autoencoder import LinearAutoencoder
 from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder
-from story_model.config import ModelConfig, SamplerConfig, load_config
+from story_model.config import ModelConfig, load_config
 from story_model.painting import Painter
+from story_model.tell_config import SamplerConfig
 
 MAX_ERROR = 1e-5
 _WIDE = (

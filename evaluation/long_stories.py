@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from evaluation.systems import CAPTIONS_ALONE, texts_policy
-from story_model.config import Mode, ModelConfig, Policy, RunConfig, SamplerConfig, TellConfig, read_config
+from story_model.config import ModelConfig, RunConfig, read_config
 from story_model.manifest import Manifest, StepResult, run_step
+from story_model.tell_config import Mode, Policy, SamplerConfig, TellConfig
 from story_model.train_config import BaselineConfig, Precision
 from story_model.workspace import Part, RunFolder
 
 if TYPE_CHECKING:
-    from evaluation.captions_alone import Illustrator
-    from evaluation.telling import Storyteller
+    from evaluation.telling.captions_alone import Illustrator
+    from evaluation.telling.storyteller import Storyteller
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _tell_by_policies(run: RunFolder, config: RunConfig) -> list[Manifest]:
 
     @functools.cache
     def storyteller() -> "Storyteller":
-        from evaluation.telling import load_storyteller
+        from evaluation.telling.storyteller import load_storyteller
 
         return load_storyteller(run, config)
 
@@ -92,7 +93,7 @@ def _tell_by_captions_alone(run: RunFolder, config: RunConfig) -> list[Manifest]
 
     @functools.cache
     def illustrator() -> "Illustrator":
-        from evaluation.captions_alone import load_illustrator
+        from evaluation.telling.captions_alone import load_illustrator
 
         return load_illustrator(run, config)
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from evaluation.systems import systems_of
-from story_model.config import CacheConfig, EvaluateConfig, RunConfig, Settings, Transform, read_config
+from story_model.config import RunConfig, Settings, Transform, read_config
+from story_model.evaluate_config import EvaluateConfig
 from story_model.manifest import Manifest, StepResult, read_manifest, run_step
+from story_model.tell_config import CacheConfig
 from story_model.workspace import Part, RunFolder
 
 log = logging.getLogger(__name__)

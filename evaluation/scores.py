@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel
 
-from evaluation.cartoon_world import ASPECTS, Accuracy, Aspect, Verdict, accuracy_of
-from evaluation.consistency import Consistency, consistency_of, standardised
-from evaluation.features import Features, RandomFeatures, extract
-from evaluation.fid import frechet_over_stories
-from evaluation.judging import JudgeReport
+from evaluation.distances.frechet import frechet_over_stories
+from evaluation.distances.random_features import Features, RandomFeatures, extract
+from evaluation.judging.judging import JudgeReport
+from evaluation.measures.cartoon_world import ASPECTS, Accuracy, Aspect, Verdict, accuracy_of
+from evaluation.measures.consistency import Consistency, consistency_of, standardised
+from evaluation.measures.texts import distinct, named, overlap, repeated_texts, repetition, words
 from evaluation.pictures import Pair, Pixels, Telling, stack
 from evaluation.statistics import Estimate, mean_over_stories, sign_test
-from evaluation.text_metrics import distinct, named, overlap, repeated_texts, repetition, words
 from story_model.schema import TrueWorld
 
 

@@ -14,16 +14,16 @@ from PIL import Image
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from evaluation.cartoon_world import Sight, Verdict, verdicts_of
-from evaluation.features import EXTRACTOR, RandomFeatures, fingerprint
-from evaluation.figures import accuracy_curves, as_png, contact_sheet
-from evaluation.judge import open_judge
-from evaluation.judging import JudgeReport, judge_systems
+from evaluation.distances.random_features import EXTRACTOR, RandomFeatures, fingerprint
+from evaluation.judging.judge import open_judge
+from evaluation.judging.judging import JudgeReport, judge_systems
 from evaluation.learning import learning_table, stage_metrics
-from evaluation.page import render_page
+from evaluation.measures.cartoon_world import Sight, Verdict, verdicts_of
+from evaluation.measures.probe import Probe, ProbeConfig, load_probe, train_probe
 from evaluation.pictures import Pair, Telling, read_tellings, sample_keyframes, stack
-from evaluation.probe import Probe, ProbeConfig, load_probe, train_probe
 from evaluation.scores import Ruler, Scores, Verdicts, compare, flatten, score_reference, score_system
+from evaluation.showing.figures import accuracy_curves, as_png, contact_sheet
+from evaluation.showing.page import render_page
 from evaluation.systems import systems_of
 from story_model.config import RunConfig, Settings
 from story_model.dataset import read_stories

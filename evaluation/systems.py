@@ -1,6 +1,7 @@
 """Which systems of a run are compared: every cache policy in every mode, and the baseline beside them."""
 
-from story_model.config import Mode, Policy, RunConfig
+from story_model.config import RunConfig
+from story_model.tell_config import Mode, Policy
 
 CAPTIONS_ALONE = "captions_alone"
 """The baseline in the place of a policy: the headline policy's texts, each picture painted from its caption alone."""

@@ -16,11 +16,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from story_model.autoencoder import Autoencoder, LinearAutoencoder, SdxlAutoencoder
 from story_model.captions_diffusion import WordsCondition, add_attention_lora
-from story_model.config import DetokenizerConfig, ImageEncoderConfig, MllmConfig, ModelConfig, Schedule
+from story_model.config import DetokenizerConfig, ImageEncoderConfig, MllmConfig, ModelConfig
 from story_model.detokenizer import Detokenizer, PerceiverResampler
 from story_model.image_encoder import ImageEncoder
 from story_model.mllm import Mllm, add_lora
 from story_model.resampler import Resampler
+from story_model.tell_config import Schedule
 from story_model.tokens import StoryTokenizer
 from story_model.train_config import BaselineConfig
 

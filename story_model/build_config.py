@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from story_model.price_config import PriceConfig
 from story_model.section import Section
 
 Detector = Literal["adaptive", "content", "hash", "histogram", "transnetv2"]
@@ -126,15 +127,6 @@ class TranscriptsConfig(Section):
     """A speech recognition network, as `transformers` saves it (extra `speech`)."""
     speech_timeout_s: float = Field(4 * 3600.0, gt=0)
     """Wall seconds that recognition of one episode may take."""
-
-
-class PriceConfig(Section):
-    """What an endpoint charges, for the bill in the dataset's card."""
-
-    prompt_usd: float = Field(0.0, ge=0)
-    """US dollars for a million tokens sent."""
-    completion_usd: float = Field(0.0, ge=0)
-    """US dollars for a million tokens received."""
 
 
 class CaptionsConfig(Section):

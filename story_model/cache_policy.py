@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from story_model.config import CacheConfig, Policy
+from story_model.tell_config import CacheConfig, Policy
 
 
 @dataclass(frozen=True)

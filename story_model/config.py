@@ -1,6 +1,7 @@
 """RunConfig (what to do) and Settings (where, and with which keys): nothing is configured anywhere else.
 
-RunConfig's largest parts, how to build a dataset and how to train, are `build_config.py` and `train_config.py`.
+RunConfig's sections besides the networks are in files of their own: `build_config.py`, `train_config.py`,
+`tell_config.py`, `evaluate_config.py`.
 
 A run's configuration is a preset (`presets/*.yaml`) with `section.key=value` overrides, frozen and checked before any
 work starts, saved beside the run and logged with it. Modules never see it: they are handed plain numbers.
@@ -15,9 +16,11 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from story_model.build_config import BuildConfig, CartoonConfig
+from story_model.evaluate_config import EvaluateConfig
 from story_model.overrides import apply_overrides, explain, suggest
 from story_model.section import Section
-from story_model.train_config import Precision, TrainConfig
+from story_model.tell_config import TellConfig
+from story_model.train_config import TrainConfig
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 _PACKAGE_PARENT = Path(__file__).resolve().parents[1]
@@ -157,95 +160,6 @@ class ModelConfig(Section):
     detokenizer: DetokenizerConfig = DetokenizerConfig()
 
 
-# ------------------------------------------------------------------------------------------------ tell and evaluate
-
-
-Policy = Literal["dense", "window", "attention_sink", "multimodal_sink"]
-Mode = Literal["free", "captions_given"]
-Schedule = Literal["euler", "dpmpp_2m", "unipc"]
-
-
-class CacheConfig(Section):
-    """What the teller remembers (see `cache_policy.py`)."""
-
-    window_segments: int = Field(8, ge=1)
-    """Most recent picture-text pairs that are kept whole."""
-    first_tokens: int = Field(4, ge=0)
-    """Tokens at the very start that are always kept."""
-    image_edge_tokens: int = Field(8, ge=0)
-    """Image tokens kept next to each begin- and end-of-image token of an evicted pair (the begin and end included)."""
-    text_edge_tokens: int = Field(0, ge=0)
-    """Text tokens kept on the outer side of each begin- and end-of-image token of an evicted pair."""
-    max_evicted_images: int | None = None
-    """Evicted pictures whose edges are remembered; none: all of them."""
-
-
-class SamplerConfig(Section):
-    """How features become a picture."""
-
-    schedule: Schedule = "euler"
-    """How steps follow one another: Euler's method as published, or a second-order one that needs fewer of them."""
-    steps: int = Field(50, ge=1, le=999)
-    """Of the network's 1,000 levels of noise, how many are visited."""
-    guidance: float = Field(7.5, ge=0)
-    """Classifier-free guidance; 1 runs the conditional branch alone."""
-    batch_size: int = Field(32, ge=1)
-    """Pictures drawn at once, over segments and stories."""
-    aspect: Literal["square", "source"] = "square"
-    """`source` also writes each picture stretched to the shape of its story's opening; measured are the squares."""
-
-
-class TellConfig(Section):
-    """Long stories from validation openings."""
-
-    stories: int = Field(8, ge=1)
-    """Validation openings told from."""
-    segments: int = Field(25, ge=1)
-    """Picture-text pairs told after the opening."""
-    batch_size: int = Field(8, ge=1)
-    """Stories told at once; they share passes through the language model."""
-    precision: Precision = "float32"
-    """Of all networks but the autoencoder. Features, latents and pixels are float32 either way."""
-    modes: tuple[Mode, ...] = ("captions_given", "free")
-    """Who writes the text: the dataset, or the model."""
-    policies: tuple[Policy, ...] = ("dense", "window", "attention_sink", "multimodal_sink")
-    cache: CacheConfig = CacheConfig()
-    max_text_tokens: int = Field(40, ge=1)
-    """Longest text of one segment."""
-    temperature: float = Field(0.0, ge=0)
-    """0 is greedy."""
-    sampler: SamplerConfig = SamplerConfig()
-
-
-class JudgeConfig(Section):
-    """The GPT-4-class judge; runs where an endpoint is configured (Settings), else is reported as skipped."""
-
-    model: str | None = None
-    """The endpoint's model."""
-    stories: int = Field(8, ge=1)
-    """Stories judged per system."""
-    segments: int = Field(5, ge=1)
-    """Pairs shown to the judge after the opening."""
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(800, ge=1)
-    picture_side: int = Field(512, ge=16)
-    """Longest side in pixels of the pictures sent."""
-
-
-class EvaluateConfig(Section):
-    """What is measured on the told stories."""
-
-    headline_policy: Policy = "multimodal_sink"
-    """The cache policy whose numbers stand for the run."""
-    probe_steps: int = Field(300, ge=1)
-    """Training steps of the classifier that names character and place on the drawn series."""
-    bootstrap: int = Field(200, ge=0)
-    """Resamples behind each interval."""
-    report_stories: int = Field(4, ge=1)
-    """Story strips in the report."""
-    judge: JudgeConfig = JudgeConfig()
-
-
 # ---------------------------------------------------------------------------------------------------------- a run
 
 
@@ -357,3 +271,9 @@ class Settings(BaseSettings):
     """OpenAI-compatible endpoint for captions, narratives and the judge."""
     api_key: SecretStr = SecretStr("")
     """Its key."""
+    judge_base_url: str | None = None
+    """OpenAI-compatible endpoint of the judge, where it is another one."""
+    judge_api_key: SecretStr = SecretStr("")
+    """Its key."""
+    judge_keys: dict[str, SecretStr] = Field({})
+    """Keys of further judges by their endpoint's address, as JSON: {"https://host/v1": "key"}."""

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from story_model.book import Book, Shelf
 from story_model.cache_policy import most_tokens, survivors
-from story_model.config import CacheConfig, Policy
 from story_model.kv_cache import Positions, StoryCache
 from story_model.mllm import Mllm, merged_llama
 from story_model.seeds import seed_of
+from story_model.tell_config import CacheConfig, Policy
 from story_model.tokens import SEPARATOR, StoryTokenizer
 
 log = logging.getLogger(__name__)

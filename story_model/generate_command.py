@@ -22,12 +22,13 @@ import torch
 import yaml
 from PIL import Image, ImageOps
 
-from story_model.config import ModelConfig, Policy, RunConfig, Settings, read_config
+from story_model.config import ModelConfig, RunConfig, Settings, read_config
 from story_model.device import chosen_device
 from story_model.manifest import digest_of
 from story_model.parts import Networks, load_networks, load_tokenizer, tokenizer_path, weights_path
 from story_model.single_story import tell_into
 from story_model.story_folder import KeptPair, StoryFolder, StorySettings, digest_of_pairs
+from story_model.tell_config import Policy
 from story_model.tokens import (
     BEGIN_OF_IMAGE,
     BEGIN_OF_STORY,

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from story_model.autoencoder import Autoencoder
 from story_model.build import build_sampler
 from story_model.captions_diffusion import TextEncoder
-from story_model.config import DetokenizerConfig, SamplerConfig
+from story_model.config import DetokenizerConfig
 from story_model.detokenizer import Detokenizer, size_ids
 from story_model.image_encoder import ImageEncoder
+from story_model.tell_config import SamplerConfig
 
 Condition = tuple[Tensor, Tensor]
 """Prompt tokens (B, Q, D) and pooled embedding (B, P) of the UNet."""

@@ -25,13 +25,14 @@ from story_model.build import (
 )
 from story_model.captions_diffusion import LanguageModelEncoder
 from story_model.checkpoint import assign_weights
-from story_model.config import ModelConfig, RunConfig, SamplerConfig
+from story_model.config import ModelConfig, RunConfig
 from story_model.detokenizer import Detokenizer
 from story_model.device import dtype_of
 from story_model.generate import merged
 from story_model.image_encoder import ImageEncoder
 from story_model.mllm import Mllm
 from story_model.painting import Painter
+from story_model.tell_config import SamplerConfig
 from story_model.tokens import StoryTokenizer
 from story_model.train_config import BaselineConfig
 from story_model.workspace import Part, RunFolder

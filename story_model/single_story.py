@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from story_model.cache_policy import survivors
 from story_model.checkpoint import load_tensors, save_tensors
-from story_model.config import Mode
 from story_model.generate import Opening, StoryState, Teller, ToldPair
 from story_model.manifest import write_atomically
 from story_model.parts import Networks
@@ -32,6 +31,7 @@ from story_model.story_folder import (
     write_model,
 )
 from story_model.strip import picture_url, strip_page
+from story_model.tell_config import Mode
 
 log = logging.getLogger(__name__)
 

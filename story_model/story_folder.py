@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from story_model.checkpoint import load_tensors
-from story_model.config import CacheConfig, ModelConfig, Policy, SamplerConfig
+from story_model.config import ModelConfig
 from story_model.manifest import write_atomically
 from story_model.schema import Segment, ToldStory
+from story_model.tell_config import CacheConfig, Policy, SamplerConfig
 from story_model.train_config import Precision
 
 _Model = TypeVar("_Model", bound=BaseModel)

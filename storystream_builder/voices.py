@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from story_model.asking.batches import Batches
+from story_model.asking.endpoint import Endpoint, connect
+from story_model.asking.structured import Structured
 from story_model.build_config import BuildConfig
 from story_model.config import Settings
 from story_model.manifest import read_manifest
 from story_model.store import open_store
 from story_model.workspace import RunFolder
-from storystream_builder.asking.batches import Batches
-from storystream_builder.asking.endpoint import Endpoint, connect
-from storystream_builder.asking.structured import Structured
 from storystream_builder.captioning.appeal import Appeal, ClipAppeal
 from storystream_builder.captioning.batch_captioner import BatchCaptioner
 from storystream_builder.captioning.captions import Captioner, EndpointCaptioner, NarrationCaptioner

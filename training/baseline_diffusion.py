@@ -13,11 +13,11 @@ from torch import Tensor
 
 from story_model.build import build_captions_diffusion, build_detokenizer
 from story_model.checkpoint import load_weights
-from story_model.config import SamplerConfig
 from story_model.detokenizer import Detokenizer
 from story_model.device import dtype_of
 from story_model.manifest import StepResult, digest_of
 from story_model.parts import baseline_of, load_caption_encoder, load_captions_painter, weights_path
+from story_model.tell_config import SamplerConfig
 from story_model.tensor_files import TensorInfo
 from training.corpus import load_split
 from training.features import Maker, Store

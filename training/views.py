@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from story_model.config import SamplerConfig
 from story_model.device import dtype_of
 from story_model.painting import Painter
 from story_model.parts import load_autoencoder, load_detokenizer, load_image_encoder
 from story_model.pixels import Square, detokenizer_square, signed, to_image, unsigned
+from story_model.tell_config import SamplerConfig
 from training.batches import spread
 from training.encodings import Encodings
 from training.steps import Job

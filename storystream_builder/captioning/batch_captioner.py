@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from storystream_builder.asking.batches import Batches, Question
-from storystream_builder.asking.endpoint import Endpoint
+from story_model.asking.batches import Batches, Question
+from story_model.asking.endpoint import Endpoint
 from storystream_builder.captioning.captions import (
     CaptionedEpisode,
     CaptionQuestions,

@@ -10,9 +10,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from storystream_builder.asking.answers import Answer
-from storystream_builder.asking.endpoint import Endpoint, QuestionRefused
-from storystream_builder.asking.replies import CONTENT_FILTER, LENGTH
+from story_model.asking.answers import Answer
+from story_model.asking.endpoint import Endpoint, QuestionRefused
+from story_model.asking.replies import CONTENT_FILTER, LENGTH
 from storystream_builder.captioning.looks import describe
 from storystream_builder.episodes import Problem
 from storystream_builder.frames import Episode, Frame

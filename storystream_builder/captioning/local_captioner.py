@@ -15,11 +15,11 @@ from types import TracebackType
 
 from pydantic import TypeAdapter, ValidationError
 
+from story_model.asking.answers import Answer, Ledger, question_key
 from story_model.config import Device
 from story_model.manifest import digest_of
 from story_model.section import Section
 from story_model.store import Store
-from storystream_builder.asking.answers import Answer, Ledger, question_key
 from storystream_builder.captioning.captions import (
     LOCAL,
     CaptionedEpisode,

@@ -17,8 +17,8 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel
 
-from storystream_builder.asking.answers import Answer, encodable
-from storystream_builder.asking.replies import LENGTH
+from story_model.asking.answers import Answer, encodable
+from story_model.asking.replies import LENGTH
 from storystream_builder.captioning.local_captioner import LocalJob
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storystream_builder.asking.answers import encodable, read_lines
-from storystream_builder.strict_json import read_json
+from story_model.asking.answers import encodable, read_lines
+from story_model.strict_json import read_json
 
 MAX_BYTES = 4 << 30
 """Of the file."""

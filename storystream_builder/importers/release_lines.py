@@ -8,8 +8,8 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from story_model.strict_json import read_json
 from storystream_builder.importers.entries import Fault
-from storystream_builder.strict_json import read_json
 
 _MOST_LITERAL_BYTES = 1 << 20
 """A story of 30 is some 20 KB; Python's parser is not made for long foreign text."""

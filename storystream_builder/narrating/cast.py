@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from story_model.asking.endpoint import QuestionRefused
+from story_model.asking.structured import Structured, read
 from story_model.build_config import CastConfig
-from storystream_builder.asking.endpoint import QuestionRefused
-from storystream_builder.asking.structured import Structured, read
 from storystream_builder.captioning.captions import PROMPTS_DIR
 from storystream_builder.frames import Episode
 from storystream_builder.listening.transcripts import short_code

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from story_model.asking.structured import Structured
 from story_model.build_config import CastConfig, NarrativesConfig
-from storystream_builder.asking.structured import Structured
 from storystream_builder.captioning.captions import PROMPTS_DIR
 from storystream_builder.narrating.cast import Casting
 from storystream_builder.narrating.story_check import unjudged

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
-from storystream_builder.asking.endpoint import Answer
-from storystream_builder.asking.structured import is_refusal, read
+from story_model.asking.endpoint import Answer
+from story_model.asking.structured import is_refusal, read
 from storystream_builder.narrating.languages import is_judged, language_of, other_language
 from storystream_builder.narrating.names import Lexicon, has_telling_capitals, key, names_in, small_words
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from story_model.asking.endpoint import QuestionRefused
+from story_model.asking.structured import Structured
 from story_model.build_config import NarrativesConfig
-from storystream_builder.asking.endpoint import QuestionRefused
-from storystream_builder.asking.structured import Structured
 from storystream_builder.narrating.cast import Cast, EpisodeText
 from storystream_builder.narrating.names import Lexicon, lexicon_of
 from storystream_builder.narrating.story_check import SCHEMA, Rules, faults, passages

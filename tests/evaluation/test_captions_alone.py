@@ -7,10 +7,10 @@ import torch
 from fabricated_run import fabricate
 from PIL import Image
 
-from evaluation.captions_alone import load_illustrator
 from evaluation.long_stories import tell_stories
 from evaluation.pictures import read_tellings
 from evaluation.systems import CAPTIONS_ALONE, systems_of, texts_policy
+from evaluation.telling.captions_alone import load_illustrator
 from story_model.build import build_autoencoder, build_captions_diffusion, build_llama
 from story_model.checkpoint import save_weights
 from story_model.config import RunConfig, load_config, override_config

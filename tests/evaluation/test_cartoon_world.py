@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.cartoon_world import Verdict, accuracy_of, labels_of, sight
+from evaluation.measures.cartoon_world import Verdict, accuracy_of, labels_of, sight
 from story_model.dataset import Story
 from story_model.schema import TrueEpisode, TrueShot, TrueWorld
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.consistency import consistency_of, standardised
+from evaluation.measures.consistency import consistency_of, standardised
 
 
 def rows(*stories):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.features import EXTRACTOR, RandomFeatures, extract, fingerprint
+from evaluation.distances.random_features import EXTRACTOR, RandomFeatures, extract, fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.fid import frechet_distance, frechet_over_stories
+from evaluation.distances.frechet import frechet_distance, frechet_over_stories
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import pytest
 from fabricated_run import encoded
 from PIL import Image
 
-from evaluation.figures import contact_sheet
 from evaluation.pictures import Pair, Telling
+from evaluation.showing.figures import contact_sheet
 
 
 @pytest.mark.parametrize(("transform", "sees_sides"), [("squash", True), ("crop", False)])

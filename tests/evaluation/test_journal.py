@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.journal import Journal, rounds
+from evaluation.telling.journal import Journal, rounds
 from story_model.generate import StoryState, ToldPair
 
 

@@ -8,11 +8,12 @@ import pytest
 from fabricated_run import encoded
 from PIL import Image
 
-from evaluation.judge import EndpointJudge, Question, open_judge
-from evaluation.judging import REFERENCE, judge_systems
-from evaluation.ledger import Ledger
+from evaluation.judging.judge import EndpointJudge, Question, open_judge
+from evaluation.judging.judging import REFERENCE, judge_systems
+from evaluation.judging.ledger import Ledger
 from evaluation.pictures import Pair, Telling
-from story_model.config import JudgeConfig, Settings
+from story_model.config import Settings
+from story_model.evaluate_config import JudgeConfig
 
 CONFIG = JudgeConfig(model="judge-1")
 

@@ -1,7 +1,7 @@
 import pytest
 
-from evaluation.features import EXTRACTOR
-from evaluation.judging import JudgeReport
+from evaluation.distances.random_features import EXTRACTOR
+from evaluation.judging.judging import JudgeReport
 from evaluation.learning import learning_table
 from evaluation.scores import ReferenceScores, Scores
 

@@ -16,11 +16,12 @@ import torch
 from fabricated_run import fabricate
 from PIL import Image
 
-from evaluation import journal, long_stories, telling
-from evaluation.journal import Journal
+from evaluation import long_stories
 from evaluation.long_stories import tell_stories
-from evaluation.openings import start_of
 from evaluation.pictures import read_tellings
+from evaluation.telling import journal, storyteller
+from evaluation.telling.journal import Journal
+from evaluation.telling.openings import start_of
 from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_llama, build_mllm
 from story_model.checkpoint import save_weights
 from story_model.config import RunConfig, load_config, override_config, save_config
@@ -125,7 +126,7 @@ def test_an_opening_is_seen_by_the_encoder_s_square_and_shown_by_the_de_tokenize
     seen = decode_square(picture, Square(32, "squash")).pixels
     shown = decode_square(picture, Square(32, "crop", Image.Resampling.BICUBIC)).pixels
     encoder = load_image_encoder(run, config.model)
-    (start,) = telling.load_storyteller(run, config).starts
+    (start,) = storyteller.load_storyteller(run, config).starts
     torch.testing.assert_close(start.opening.features, encoder(normalised(seen)[None])[0])
     tell_stories(run, config)
     (path,) = run.told_dir("free", "dense").glob("*/00.png")
@@ -219,8 +220,8 @@ def after(calls: int, function: Callable[..., object]) -> Callable[..., object]:
         (journal, "write_atomically", 3),
         (journal, "save_file", 3),
         (Painter, "paint_batch", 1),
-        (telling, "save_png", 6),
-        (telling, "_remove", 0),
+        (storyteller, "save_png", 6),
+        (storyteller, "_remove", 0),
     ],
     ids=[
         "before a segment",

@@ -7,7 +7,7 @@ import torch
 from fabricated_run import encoded
 from PIL import Image
 
-from evaluation.openings import start_of
+from evaluation.telling.openings import start_of
 from story_model.build import build_image_encoder
 from story_model.config import RunConfig, load_config, override_config
 from story_model.dataset import Story

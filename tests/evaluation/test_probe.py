@@ -4,9 +4,9 @@ import torch
 from fabricated_run import WORLD, paint
 from PIL import Image
 
-from evaluation import probe
+from evaluation.measures import probe
+from evaluation.measures.probe import ProbeConfig, fit, load_probe, train_probe
 from evaluation.pictures import MEASURED_SIDE
-from evaluation.probe import ProbeConfig, fit, load_probe, train_probe
 from story_model.dataset import read_stories
 from story_model.pixels import Square, decode_square, to_image
 

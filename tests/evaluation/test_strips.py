@@ -6,7 +6,7 @@ from fabricated_run import encoded
 from PIL import Image
 
 from evaluation.pictures import Pair, Telling
-from evaluation.strips import Shown, strips
+from evaluation.showing.strips import Shown, strips
 
 
 def opened(shown: Shown | None) -> Image.Image:

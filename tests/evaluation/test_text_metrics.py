@@ -1,6 +1,6 @@
 import pytest
 
-from evaluation.text_metrics import distinct, named, overlap, repeated_texts, repetition, words
+from evaluation.measures.texts import distinct, named, overlap, repeated_texts, repetition, words
 
 
 def test_words_are_folded_and_keep_their_apostrophes():

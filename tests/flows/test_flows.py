@@ -10,7 +10,7 @@ from flows.build_dataset import build_dataset
 from flows.end_to_end import end_to_end
 from flows.evaluate import evaluate_stories
 from flows.train_all import train_all
-from story_model.config import EvaluateConfig
+from story_model.evaluate_config import EvaluateConfig
 from story_model.manifest import StepResult, run_step
 from story_model.workspace import RunFolder
 from tasks.summary import read_summary

@@ -3,7 +3,7 @@
 import pytest
 
 from story_model.cache_policy import POLICIES, PairSpan, survivors
-from story_model.config import CacheConfig
+from story_model.tell_config import CacheConfig
 
 PAIRS = [
     PairSpan(start=0, begin_of_image=4, end_of_image=14),

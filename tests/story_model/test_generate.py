@@ -9,9 +9,10 @@ from torch import nn
 
 from story_model.build import build_llama, build_mllm
 from story_model.cache_policy import POLICIES
-from story_model.config import CacheConfig, ModelConfig
+from story_model.config import ModelConfig
 from story_model.generate import Opening, Teller, merged
 from story_model.mllm import Mllm
+from story_model.tell_config import CacheConfig
 from story_model.tokens import StoryTokenizer, train_tokenizer
 
 CAPTIONS = ["The fox waves.", "The fox sleeps at the sea.", "The owl sings.", "The owl and the fox read."] * 3

@@ -11,10 +11,11 @@ from torch import Tensor
 from story_model import painting
 from story_model.autoencoder import LinearAutoencoder
 from story_model.build import build_autoencoder, build_detokenizer, build_image_encoder, build_noise_schedule
-from story_model.config import ModelConfig, SamplerConfig, Schedule
+from story_model.config import ModelConfig
 from story_model.detokenizer import Detokenizer
 from story_model.painting import Painter, projected_once
 from story_model.pixels import unsquashed
+from story_model.tell_config import SamplerConfig, Schedule
 
 SIDE, NUM_FEATURES, WIDTH = 16, 4, 16
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)

@@ -9,9 +9,9 @@ from small_builds import small_config, source_of
 from test_endpoint import Wire, endpoint_on
 from test_narratives import narrator_on, reply, user_json
 
+from story_model.asking.structured import Structured
 from story_model.build_config import CastConfig, NarrativesConfig
 from story_model.workspace import RunFolder
-from storystream_builder.asking.structured import Structured
 from storystream_builder.assemble import Assembly, assemble
 from storystream_builder.captioning.captions import EndpointCaptioner, NarrationCaptioner
 from storystream_builder.episodes import prepare_episode

@@ -244,7 +244,7 @@ def test_a_story_that_is_told_wrong_is_a_row_and_the_other_is_published(two_vide
 def test_an_endpoint_that_stops_answering_ends_the_run_and_nothing_is_paid_again(
     two_videos, tmp_path, status, monkeypatch
 ):
-    monkeypatch.setattr("storystream_builder.asking.endpoint._RETRIES", 0)
+    monkeypatch.setattr("story_model.asking.endpoint._RETRIES", 0)
     folder = RunFolder(tmp_path / "run")
     with serving() as server:
         sections, settings = asking(server)

@@ -14,10 +14,10 @@ from PIL import Image
 from small_builds import small_config
 from test_endpoint import Wire, body, endpoint_on
 
+from story_model.asking.batches import Batches
+from story_model.asking.endpoint import Endpoint
 from story_model.config import Settings
 from story_model.workspace import RunFolder
-from storystream_builder.asking.batches import Batches
-from storystream_builder.asking.endpoint import Endpoint
 from storystream_builder.build import build_dataset, make_voices
 from storystream_builder.captioning.batch_captioner import BatchCaptioner
 from storystream_builder.captioning.captions import (

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from test_duplicates import episode
 
-from story_model.build_config import BuildConfig, CaptionsConfig, PriceConfig
+from story_model.build_config import BuildConfig, CaptionsConfig
+from story_model.price_config import PriceConfig
 from storystream_builder.assemble import Assembly
 from storystream_builder.card import card
 from storystream_builder.examples import write_examples

@@ -5,8 +5,8 @@ import json
 import pytest
 from test_endpoint import Wire, endpoint_on
 
+from story_model.asking.structured import Structured
 from story_model.build_config import CastConfig
-from storystream_builder.asking.structured import Structured
 from storystream_builder.narrating.called_names import called_names
 from storystream_builder.narrating.cast import Cast, Casting, EpisodeText, Member, names_to_replace
 

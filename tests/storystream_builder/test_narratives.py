@@ -7,10 +7,10 @@ import pytest
 from test_endpoint import Wire, endpoint_on
 from test_stories import frame
 
+from story_model.asking.structured import Structured
 from story_model.build_config import BuildConfig, NarrativesConfig, StoriesConfig
 from story_model.config import Settings
 from story_model.workspace import RunFolder
-from storystream_builder.asking.structured import Structured
 from storystream_builder.build import make_voices
 from storystream_builder.narrating.cast import Cast, EpisodeText, Member
 from storystream_builder.narrating.narratives import NarrationNarrator, Narrative, TextNarrator, VisionNarrator
@@ -232,7 +232,7 @@ def made(tmp_path, **narratives):
     settings = Settings(_env_file=None, api_base_url="http://x/v1")
     config = BuildConfig.model_validate({"narratives": {"model": "seer"} | narratives})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storystream_builder.asking.endpoint.Endpoint.preflight", lambda _: None)
+        patch.setattr("story_model.asking.endpoint.Endpoint.preflight", lambda _: None)
         return make_voices(RunFolder(tmp_path), config, settings).narrator
 
 

@@ -6,10 +6,10 @@ import pytest
 from drawn_videos import draw_video, scenes, write_srt
 from small_builds import small_config
 
+from story_model.asking.answers import Answer, Ledger
 from story_model.config import Settings
 from story_model.store import Store, open_store
 from story_model.workspace import RunFolder
-from storystream_builder.asking.answers import Answer, Ledger
 from storystream_builder.build import build_dataset, prepare_episode, publish_dataset
 from storystream_builder.sources import find_sources
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from storystream_builder.asking.endpoint import Answer
+from story_model.asking.endpoint import Answer
 from storystream_builder.narrating.names import lexicon_of
 from storystream_builder.narrating.story_check import (
     Rules,

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import trange
 
-from evaluation.cartoon_world import labels_of
-from evaluation.features import as_tensor
+from evaluation.distances.random_features import as_tensor
+from evaluation.measures.cartoon_world import labels_of
 from evaluation.pictures import MEASURED_SIDE, Pixels, measured
 from story_model.dataset import read_stories
 from story_model.manifest import Manifest, StepResult, run_step

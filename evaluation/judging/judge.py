@@ -20,9 +20,10 @@ import openai
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evaluation.ledger import Answer, Ledger
+from evaluation.judging.ledger import Answer, Ledger
 from evaluation.pictures import Pair
-from story_model.config import JudgeConfig, Settings
+from story_model.config import Settings
+from story_model.evaluate_config import JudgeConfig
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from evaluation.figures import as_svg
-from evaluation.judge import DIMENSIONS
-from evaluation.judging import REFERENCE
+from evaluation.judging.judge import DIMENSIONS
+from evaluation.judging.judging import REFERENCE
 from evaluation.learning import learning_table, stage_metrics
 from evaluation.pictures import Telling
 from evaluation.scores import Scores, Verdicts
+from evaluation.showing.figures import as_svg
+from evaluation.showing.strips import strips
 from evaluation.statistics import Estimate
-from evaluation.strips import strips
 from evaluation.systems import CAPTIONS_ALONE, systems_of
 from story_model.config import RunConfig
 from story_model.manifest import MANIFEST, Manifest, read_manifest

@@ -17,10 +17,10 @@ import openai
 from openai.types import Batch
 from tqdm import tqdm
 
-from storystream_builder.asking.batch_files import URL, RequestFile, Results, read_results, request_line
-from storystream_builder.asking.batch_journal import BatchJournal, HandedIn
-from storystream_builder.asking.endpoint import Endpoint
-from storystream_builder.asking.replies import one_line
+from story_model.asking.batch_files import URL, RequestFile, Results, read_results, request_line
+from story_model.asking.batch_journal import BatchJournal, HandedIn
+from story_model.asking.endpoint import Endpoint
+from story_model.asking.replies import one_line
 
 log = logging.getLogger(__name__)
 

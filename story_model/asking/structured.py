@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from storystream_builder.asking.endpoint import Answer, Endpoint, QuestionRefused
-from storystream_builder.asking.replies import CONTENT_FILTER, LENGTH, one_line
-from storystream_builder.strict_json import read_json
+from story_model.asking.endpoint import Answer, Endpoint, QuestionRefused
+from story_model.asking.replies import CONTENT_FILTER, LENGTH, one_line
+from story_model.strict_json import read_json
 
 Form = TypeVar("Form", bound=BaseModel)
 

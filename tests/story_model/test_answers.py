@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from story_model.asking.answers import Answer, Ledger, read_lines
 from story_model.config import PROJECT_DIR
-from storystream_builder.asking.answers import Answer, Ledger, read_lines
 
 FOX = Answer("A fox.", "stop", 100, 10)
 OWL = Answer("An owl.", "stop", 100, 10)
@@ -90,7 +90,7 @@ def test_of_lines_that_are_too_long_nothing_is_kept(tmp_path, data, lines):
 CHILD = """
 import sys
 from pathlib import Path
-from storystream_builder.asking.answers import Answer, Ledger
+from story_model.asking.answers import Answer, Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(10**9):
     ledger.put(str(number), Answer("A fox.", "stop", 100, 10))

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from story_model.shared_lines import SharedLines
 from story_model.store import Store
-from storystream_builder.strict_json import read_json
+from story_model.strict_json import read_json
 
 log = logging.getLogger(__name__)
 

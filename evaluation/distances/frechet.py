@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import linalg
 
-from evaluation.features import Features
+from evaluation.distances.random_features import Features
 from evaluation.statistics import CONFIDENCE, Estimate, drawn_stories
 
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from evaluation.journal import Journal, PairNote, rounds
-from evaluation.openings import Start, start_of
-from story_model.config import Mode, Policy, RunConfig, Settings
+from evaluation.telling.journal import Journal, PairNote, rounds
+from evaluation.telling.openings import Start, start_of
+from story_model.config import RunConfig, Settings
 from story_model.dataset import Story, read_stories
 from story_model.device import chosen_device
 from story_model.generate import Teller
@@ -33,6 +33,7 @@ from story_model.parts import load_networks
 from story_model.pixels import size_of, to_image, unsigned, unsquashed
 from story_model.schema import Segment, ToldStory
 from story_model.seeds import seed_of
+from story_model.tell_config import Mode, Policy
 from story_model.tokens import StoryTokenizer
 from story_model.workspace import RunFolder, contained
 

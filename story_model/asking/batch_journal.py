@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from storystream_builder.asking.answers import append_durably, read_lines
-from storystream_builder.strict_json import read_json
+from story_model.asking.answers import append_durably, read_lines
+from story_model.strict_json import read_json
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import openai
 
-from storystream_builder.asking.endpoint import Endpoint
+from story_model.asking.endpoint import Endpoint
 
 ANSWERED = 200
 EXPIRED = "expired"

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from evaluation.systems import CAPTIONS_ALONE
-from evaluation.telling import save_png
+from evaluation.telling.storyteller import save_png
 from story_model.captions_diffusion import TextEncoder
 from story_model.config import RunConfig, Settings
 from story_model.device import chosen_device, dtype_of

@@ -4,8 +4,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 from test_endpoint import Wire, endpoint_on
 
-from storystream_builder.asking.endpoint import Answer, QuestionRefused
-from storystream_builder.asking.structured import Structured, is_refusal, read
+from story_model.asking.endpoint import Answer, QuestionRefused
+from story_model.asking.structured import Structured, is_refusal, read
 
 QUESTION = [{"role": "user", "content": "How many?"}]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from storystream_builder.asking.answers import MAX_TOKENS, Answer, encodable
+from story_model.asking.answers import MAX_TOKENS, Answer, encodable
 
 CONTENT_FILTER = "content_filter"
 LENGTH = "length"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from paid_server import ANSWERED, EXPIRED, LOST, PaidServer, endpoint_at, serving
 
-from storystream_builder.asking.batches import Batches, Question
+from story_model.asking.batches import Batches, Question
 
 OPTIONS = {"max_tokens": 9, "temperature": 0}
 HERE = Path(__file__).parent

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from storystream_builder.asking.answers import Answer
-from storystream_builder.asking.replies import QuestionRefused, answer_of, error_message, one_line
-from storystream_builder.strict_json import read_json
+from story_model.asking.answers import Answer
+from story_model.asking.replies import QuestionRefused, answer_of, error_message, one_line
+from story_model.strict_json import read_json
 
 URL = "/v1/chat/completions"
 _AGAIN = frozenset((408, 409, 425, 429))

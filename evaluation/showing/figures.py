@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from evaluation.cartoon_world import ASPECTS, Aspect
+from evaluation.measures.cartoon_world import ASPECTS, Aspect
 from evaluation.pictures import Telling
 from evaluation.scores import Scores
 from evaluation.systems import CAPTIONS_ALONE

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import ImageOps
 
-from evaluation.cartoon_world import Sight, Verdict
+from evaluation.measures.cartoon_world import Sight, Verdict
 from evaluation.pictures import Pair, Telling
 from evaluation.scores import Verdicts
 from evaluation.systems import CAPTIONS_ALONE

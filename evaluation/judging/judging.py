@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 from tqdm import tqdm
 
-from evaluation.judge import DIMENSIONS, Dimension, Judge, Question
-from evaluation.ledger import Answer, Status
+from evaluation.judging.judge import DIMENSIONS, Dimension, Judge, Question
+from evaluation.judging.ledger import Answer, Status
 from evaluation.pictures import Telling
 from evaluation.statistics import Estimate, mean_over_stories
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from evaluation.features import Features
+from evaluation.distances.random_features import Features
 from evaluation.pictures import Pixels
 from evaluation.statistics import Estimate, mean_over_stories
 

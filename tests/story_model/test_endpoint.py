@@ -10,8 +10,8 @@ import pytest
 from paid_server import endpoint_at, serving
 from pydantic import SecretStr
 
+from story_model.asking.endpoint import Endpoint, QuestionRefused, connect
 from story_model.config import Settings
-from storystream_builder.asking.endpoint import Endpoint, QuestionRefused, connect
 
 
 class Wire:

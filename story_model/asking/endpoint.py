@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import openai
 
+from story_model.asking.answers import Answer, Ledger, question_key
+from story_model.asking.replies import QuestionRefused, answer_of, error_message, one_line
 from story_model.config import Settings
 from story_model.store import Store, open_store
+from story_model.strict_json import read_json
 from story_model.workspace import contained
-from storystream_builder.asking.answers import Answer, Ledger, question_key
-from storystream_builder.asking.replies import QuestionRefused, answer_of, error_message, one_line
-from storystream_builder.strict_json import read_json
 
 __all__ = ["Answer", "Endpoint", "QuestionRefused", "connect"]
 

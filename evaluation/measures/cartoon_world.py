@@ -14,9 +14,9 @@ from typing import Literal
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from evaluation.measures.texts import named
 from evaluation.pictures import Telling
 from evaluation.statistics import Estimate, mean_over_stories
-from evaluation.text_metrics import named
 from story_model.dataset import Story
 from story_model.schema import TrueEpisode, TrueShot, TrueWorld
 

@@ -1,0 +1,1 @@
+"""How far told pictures are from true ones: distances between sets of features."""

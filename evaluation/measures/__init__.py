@@ -1,0 +1,1 @@
+"""What can be measured of a told story without a judge, per segment."""

@@ -1,0 +1,1 @@
+"""Stories told from held-out openings, in batches that survive a kill."""
