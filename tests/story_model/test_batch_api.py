@@ -220,7 +220,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = sys.argv[3:]
 from test_batch_api import FOUR, Asked
 Asked(SimpleNamespace(url=sys.argv[1]), Path(sys.argv[2])).ask(*FOUR)
 """
@@ -229,7 +229,7 @@ Asked(SimpleNamespace(url=sys.argv[1]), Path(sys.argv[2])).ask(*FOUR)
 @pytest.mark.parametrize("moment", ["on_create", "on_look"])
 def test_a_killed_run_finds_its_batch_again(server, tmp_path, moment):
     """`on_create`: between the creation and the writing down of its id. `on_look`: while waiting."""
-    child = subprocess.Popen([sys.executable, "-c", CHILD, server.url, str(tmp_path), str(HERE)])
+    child = subprocess.Popen([sys.executable, "-c", CHILD, server.url, str(tmp_path), str(HERE), str(HERE.parent)])
     setattr(server, moment, lambda: os.kill(child.pid, signal.SIGKILL))
     assert child.wait() == -signal.SIGKILL
     setattr(server, moment, lambda: None)
