@@ -1,9 +1,9 @@
 """The step that tells long stories: `python -m evaluation.long_stories RUN_DIR`.
 
 The first validation stories give their opening pair; from it a story is told in every configured mode under every cache
-policy, and beside them, where it is configured, by the baseline. Each of these systems is a step with a folder of its
-own, so that a further policy tells only its own stories.
-Whether there is anything to do is decided before the heavy libraries are imported.
+policy, and beside them, where it is configured, by the baseline; the dataset's own pictures are painted from their own
+features as the ceiling of them all. Each of these systems is a step with a folder of its own, so that a further policy
+tells only its own stories. Whether there is anything to do is decided before the heavy libraries are imported.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from evaluation.systems import CAPTIONS_ALONE, texts_policy
-from story_model.config import ModelConfig, RunConfig, read_config
+from evaluation.systems import CAPTIONS_ALONE, RECONSTRUCTION, RECONSTRUCTION_MODE, texts_policy
+from story_model.config import DetokenizerConfig, ImageEncoderConfig, ModelConfig, RunConfig, read_config
 from story_model.manifest import Manifest, StepResult, run_step
 from story_model.tell_config import Mode, Policy, SamplerConfig, TellConfig
 from story_model.train_config import BaselineConfig, Precision
@@ -33,6 +33,8 @@ _VERSION = 2
 _BASELINE_VERSION = 1
 _PARTS: tuple[Part, ...] = ("tokenizer", "image_encoder", "autoencoder", "stage2", "stage3")
 _BASELINE_PARTS: tuple[Part, ...] = ("tokenizer", "autoencoder", "language_model", "baseline")
+_PAINTING_PARTS: tuple[Part, ...] = ("image_encoder", "autoencoder", "stage3")
+_RECONSTRUCTION_VERSION = 1
 
 
 class TellingSettings(BaseModel):
@@ -54,13 +56,25 @@ class BaselineSettings(BaseModel):
     seed: int
 
 
+class ReconstructionSettings(BaseModel):
+    """What decides the rebuilt pictures, the inputs apart."""
+
+    sampler: SamplerConfig
+    precision: Precision
+    stories: int
+    segments: int
+    image_encoder: ImageEncoderConfig
+    detokenizer: DetokenizerConfig
+    seed: int
+
+
 def tell_stories(run: RunFolder, config: RunConfig) -> list[Manifest]:
     """Tell each system's stories into its folder, unless that is done.
 
     Raises:
         ValueError: the dataset or a trained part is missing.
     """
-    return _tell_by_policies(run, config) + _tell_by_captions_alone(run, config)
+    return _tell_by_policies(run, config) + _tell_by_captions_alone(run, config) + _rebuild(run, config)
 
 
 def _tell_by_policies(run: RunFolder, config: RunConfig) -> list[Manifest]:
@@ -115,6 +129,31 @@ def _tell_by_captions_alone(run: RunFolder, config: RunConfig) -> list[Manifest]
         step, out_dir = f"tell {mode}-{CAPTIONS_ALONE}", run.told_dir(mode, CAPTIONS_ALONE)
         manifests.append(run_step(out_dir, work, step=step, version=_BASELINE_VERSION, config=decisive, inputs=inputs))
     return manifests
+
+
+def _rebuild(run: RunFolder, config: RunConfig) -> list[Manifest]:
+    """Paint the dataset's pictures from their own features, where that is asked for."""
+    if not config.evaluate.reconstruction:
+        return []
+
+    def work(out_dir: Path) -> StepResult:
+        from evaluation.telling.reconstruction import load_rebuilder
+
+        return load_rebuilder(run, config).rebuild(out_dir)
+
+    decisive = ReconstructionSettings(
+        sampler=config.tell.sampler,
+        precision=config.tell.precision,
+        stories=config.tell.stories,
+        segments=config.tell.segments,
+        image_encoder=config.model.image_encoder,
+        detokenizer=config.model.detokenizer,
+        seed=config.seed,
+    )
+    inputs = {"dataset": run.dataset_dir} | {f"model/{part}": run.part_dir(part) for part in _PAINTING_PARTS}
+    out_dir = run.told_dir(RECONSTRUCTION_MODE, RECONSTRUCTION)
+    step = f"rebuild {RECONSTRUCTION_MODE}-{RECONSTRUCTION}"
+    return [run_step(out_dir, work, step=step, version=_RECONSTRUCTION_VERSION, config=decisive, inputs=inputs)]
 
 
 def main() -> None:

@@ -71,9 +71,7 @@ def load_networks(folder: RunFolder, config: RunConfig, device: torch.device) ->
     """
     model, dtype = config.model, dtype_of(config.tell.precision)
     encoder = load_image_encoder(folder, model, device=device, dtype=dtype)
-    detokenizer = load_detokenizer(folder, model, device=device, dtype=dtype)
-    autoencoder = load_autoencoder(folder, model, device=device)
-    painter = Painter(detokenizer, autoencoder, encoder, config=model.detokenizer, sampler=config.tell.sampler)
+    painter = load_painter(folder, config, encoder, device=device, dtype=dtype)
     mllm = merged(load_mllm(folder, model, device=device, dtype=dtype))
     return Networks(config, load_tokenizer(folder, model), encoder, mllm, painter)
 
@@ -116,6 +114,20 @@ def load_detokenizer(
 ) -> Detokenizer:
     """Load the de-tokenizer as stage 1 or stage 3 left it, frozen, for inference."""
     return _frozen(lambda: build_detokenizer(config), weights_path(folder, part), device, dtype)
+
+
+def load_painter(
+    folder: RunFolder,
+    config: RunConfig,
+    encoder: ImageEncoder,
+    *,
+    device: torch.device = _CPU,
+    dtype: torch.dtype = torch.float32,
+) -> Painter:
+    """Load what paints pictures from features."""
+    detokenizer = load_detokenizer(folder, config.model, device=device, dtype=dtype)
+    autoencoder = load_autoencoder(folder, config.model, device=device)
+    return Painter(detokenizer, autoencoder, encoder, config=config.model.detokenizer, sampler=config.tell.sampler)
 
 
 def load_caption_encoder(

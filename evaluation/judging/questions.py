@@ -1,7 +1,7 @@
 """What a judge is asked and what it answered: the rows that all of judging hands around.
 
-A question shows one story, to be scored in one dimension, or two, to be compared in it. Who told them is known to us and
-never sent.
+A question shows one story, to be scored in one dimension, or two, to be compared in it. Who told them is known to us
+and never sent.
 """
 
 from dataclasses import dataclass

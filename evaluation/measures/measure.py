@@ -1,7 +1,8 @@
 """What all measures have in common: a name, values by story and segment, and which way is better.
 
-A measure gives a number for each segment at which it can be taken. Means, intervals over stories, curves over the length of the
-story, paired tests between systems and runs, and the rows of `items.parquet` all follow from these numbers alone.
+A measure gives a number for each segment at which it can be taken. Means, intervals over stories, curves over the
+length of the story, paired tests between systems and runs, and the rows of `values.parquet` all follow from these
+numbers alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Values = Mapping[str, Sequence[tuple[int, float]]]
-"""Of one system, by story id: (index of the segment, value), for the segments that have one. Index 0 stands for the story
-as a whole, where a measure has no place in it."""
+"""Of one system, by story id: (index of the segment, value), for the segments that have one. Index 0 stands for the
+story as a whole, where a measure has no place in it."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 from pydantic import BaseModel
 
-from evaluation.systems import CAPTIONS_ALONE, systems_of
+from evaluation.systems import CAPTIONS_ALONE, RECONSTRUCTION, systems_of
 from story_model.config import RunConfig, Settings, load_config, save_config
 from story_model.manifest import StepResult, run_step
 from story_model.schema import (
@@ -31,7 +31,7 @@ COLOURS = {"Ada": "#d02020", "Bo": "#2030d0", "Cy": "#f0d020", "hill": "#50a050"
 SHOT_MS = 2000
 STORY_LENGTH = 12
 SEGMENTS = 10
-WRONG_EVERY = {"dense": 0, "window": 2, "multimodal_sink": 5, CAPTIONS_ALONE: 3}
+WRONG_EVERY = {"dense": 0, "window": 2, "multimodal_sink": 5, CAPTIONS_ALONE: 3, RECONSTRUCTION: 0}
 """Every how many segments a system's told picture shows somebody else than its text names; 0: never."""
 STAGES = {
     "stage1": {"stage1_psnr_db": 21.5, "stage1_psnr_baseline_db": 14.0, "stage1_psnr_gain_db": 7.5},

@@ -27,6 +27,7 @@ SMALL = (
     "tell.policies=[dense,multimodal_sink]",
     "tell.sampler={steps: 2, guidance: 2.0, batch_size: 4}",
     "train.threads=1",
+    "evaluate.reconstruction=false",
     "model.mllm.language_model={vocab_size: 300, hidden_size: 32, intermediate_size: 48, layers: 2}",
     "model.image_encoder.output_dim=32",
     "model.mllm.num_image_tokens=4",
@@ -159,7 +160,7 @@ def test_the_step_is_done_once_in_each_mode_and_anew_with_other_weights(run, mon
 
 
 def test_without_a_baseline_there_is_no_such_system() -> None:
-    config = load_config("tiny", ["tell.policies=[dense]"])
+    config = load_config("tiny", ["tell.policies=[dense]", "evaluate.reconstruction=false"])
     assert systems_of(config) == [
         ("captions_given", "dense"),
         ("captions_given", CAPTIONS_ALONE),

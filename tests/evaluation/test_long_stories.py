@@ -46,6 +46,7 @@ SMALL = (
     "tell.cache={window_segments: 2, image_edge_tokens: 1}",
     "tell.sampler={steps: 2, guidance: 2.0, batch_size: 4}",
     "train.threads=1",
+    "evaluate.reconstruction=false",
     "train.baseline=null",
     "model.image_encoder={image_size: 32, width: 32, layers: 1, num_queries: 4, output_dim: 32}",
     "model.mllm.language_model={vocab_size: 300, hidden_size: 32, intermediate_size: 48, layers: 2}",
