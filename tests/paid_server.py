@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 
@@ -45,6 +45,8 @@ class PaidServer:
         self.fate: Callable[[dict[str, Any], int], Any] = lambda request, times: ANSWERED
         """A request of a batch and how often it came: ANSWERED, EXPIRED, LOST, or a status of an error."""
         self.words: Callable[[dict[str, Any]], str] = lambda body: f"Seen: {said_in(body)}"
+        self.name: Callable[[dict[str, Any]], str] = said_in
+        """How `paid` names what was asked."""
         self.ending = "completed"
         self.errors: list[dict[str, str]] = []
         self.models: Any = ["seer"]
@@ -73,7 +75,7 @@ class PaidServer:
             self._asked[request["custom_id"]] += 1
             fate = self.fate(request, self._asked[request["custom_id"]])
             if fate == ANSWERED:
-                self.paid[said_in(request["body"])] += 1
+                self.paid[self.name(request["body"])] += 1
                 body = completion(self.words(request["body"]))
                 output.append(_result(request, {"status_code": 200, "body": body}))
             elif fate == EXPIRED:
@@ -109,7 +111,7 @@ class PaidServer:
                 return self._given[str(key)]
             if self.refuse_after and sum(self.paid.values()) >= self.refuse_after[0]:
                 return self.refuse_after[1]
-            self.paid[said_in(body)] += 1
+            self.paid[self.name(body)] += 1
             found = completion(self.words(body))
             if key:
                 self._given[key] = found
@@ -143,7 +145,7 @@ def _result(request: dict[str, Any], response: dict[str, Any] | None, error: dic
     return json.dumps({"custom_id": request["custom_id"], "response": response, "error": error}).encode()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Any
@@ -156,19 +158,19 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         if path == "/v1/models":
             if isinstance(paid.models, int):
-                self._reply({"error": {"message": f"status {paid.models}"}}, paid.models)
+                self.reply({"error": {"message": f"status {paid.models}"}}, paid.models)
             else:
-                self._reply({"object": "list", "data": [{"id": name, "object": "model"} for name in paid.models]})
+                self.reply({"object": "list", "data": [{"id": name, "object": "model"} for name in paid.models]})
         elif path == "/v1/batches":
-            self._reply({"object": "list", "data": list(reversed(paid.batches.values())), "has_more": False})
+            self.reply({"object": "list", "data": list(reversed(paid.batches.values())), "has_more": False})
         elif found := re.fullmatch(r"/v1/batches/(\w+)", path):
             batch = paid.look(found[1])
-            self._reply(batch or {"error": {"message": "no such batch"}}, 200 if batch else 404)
+            self.reply(batch or {"error": {"message": "no such batch"}}, 200 if batch else 404)
         elif found := re.fullmatch(r"/v1/files/([\w-]+)/content", path):
             data = paid.files.get(found[1])
-            self._reply(data if data is not None else {"error": {"message": "gone"}}, 200 if data is not None else 404)
+            self.reply(data if data is not None else {"error": {"message": "gone"}}, 200 if data is not None else 404)
         else:
-            self._reply({"error": {"message": "nothing here"}}, 404)
+            self.reply({"error": {"message": "nothing here"}}, 404)
 
     def do_POST(self) -> None:
         paid: PaidServer = self.server.paid_server
@@ -179,22 +181,22 @@ class _Handler(BaseHTTPRequestHandler):
             part = next(one for one in data.split(b"--" + boundary[1].encode()) if b"filename=" in one)
             name = f"file-{len(paid.files)}"
             paid.files[name] = part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
-            self._reply({"id": name, "object": "file", "purpose": "batch", "bytes": len(data), "created_at": 0})
+            self.reply({"id": name, "object": "file", "purpose": "batch", "bytes": len(data), "created_at": 0})
         elif self.path == "/v1/batches":
             batch = paid.create(json.loads(data))
             if paid.silent_creations:
                 paid.silent_creations -= 1
                 self.close_connection = True
                 return
-            self._reply(batch)
+            self.reply(batch)
         elif self.path == "/v1/chat/completions":
             answer = paid.answer(json.loads(data), self.headers.get("idempotency-key"))
             failed = isinstance(answer, int)
-            self._reply({"error": {"message": f"status {answer}"}} if failed else answer, answer if failed else 200)
+            self.reply({"error": {"message": f"status {answer}"}} if failed else answer, answer if failed else 200)
         else:
-            self._reply({"error": {"message": "nothing here"}}, 404)
+            self.reply({"error": {"message": "nothing here"}}, 404)
 
-    def _reply(self, body: Any, status: int = 200) -> None:
+    def reply(self, body: Any, status: int = 200) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
@@ -202,6 +204,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+_Paid = TypeVar("_Paid", bound=PaidServer)
 
 
 class _Server(ThreadingHTTPServer):
@@ -212,9 +217,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[PaidServer]:
-    paid = PaidServer()
-    server = _Server(("127.0.0.1", 0), _Handler)
+def running(paid: _Paid, handler: type[Handler] = Handler) -> Iterator[_Paid]:
+    server = _Server(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.paid_server = paid  # type: ignore[attr-defined]
     paid.url = f"http://127.0.0.1:{server.server_port}/v1"
@@ -226,6 +230,12 @@ def serving() -> Iterator[PaidServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def serving() -> Iterator[PaidServer]:
+    with running(PaidServer()) as paid:
+        yield paid
 
 
 def endpoint_at(url: str, ledger_dir: Any, *, max_retries: int = 0) -> Endpoint:
