@@ -2,9 +2,9 @@
 
 The dataset's layout (all paths relative to its folder):
 
-    README.md, manifest.json
+    README.md, manifest.json, examples/
     data/<subset>/<split>-00000-of-0000N.parquet    TRAIN: self-contained stories, pictures inline
-    frames/<subset>-00000-of-0000N.parquet          one row a keyframe candidate, each picture stored once
+    frames/<subset>-00000-of-0000N.parquet          one row a keyframe candidate; the kept ones with their picture
     meta/{episodes,shots,stories,errors}.parquet    no pictures
 """
 

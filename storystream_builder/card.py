@@ -93,14 +93,17 @@ def _cells(texts: Sequence[str]) -> tuple[str, ...]:
 
 def _bill(counts: Counter[str], config: BuildConfig) -> list[str]:
     """Say what was asked of endpoints and, where prices are known, what it cost."""
-    prices = {"captions": config.captions.price, "stories": config.narratives.price}
+    sent, received = counts["stories prompt tokens"], counts["stories completion tokens"]
+    price = config.narratives.price
+    costs = {
+        "captions": counts["captions micro-dollars"] / 1e6,
+        "stories": (sent * price.prompt_usd + received * price.completion_usd) / 1e6,
+    }
     rows = []
-    for what, price in prices.items():
+    for what, usd in costs.items():
         sent, received = counts[f"{what} prompt tokens"], counts[f"{what} completion tokens"]
         if not sent + received or (what == "captions" and config.captions.captioner != "openai"):
             continue  # a network on this machine sends no bill
-        usd = (sent * price.prompt_usd + received * price.completion_usd) / 1e6
-        usd *= 0.5 if what == "captions" and config.captions.captioner == "openai" and config.captions.batch else 1
         rows.append((what, f"{sent:,}", f"{received:,}", f"{usd:.2f}" if usd else "price unknown"))
     return [_table(("asked for", "tokens sent", "tokens received", "US dollars"), rows)] if rows else []
 

@@ -1,4 +1,4 @@
-"""A vision-language network in a local folder, in a process of its own: the one file that knows torch.
+"""A vision-language network in a local folder, in a process of its own: torch is known there alone.
 
 `python -m storystream_builder.captioning.local_model FOLDER JOB` is what `local_captioner.py` starts. It reads a line
 of questions from standard input and writes a line of answers to standard output, until its input ends.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from test_duplicates import episode
 
-from story_model.build_config import BuildConfig, CaptionsConfig
+from story_model.build_config import BuildConfig, CaptionsConfig, NarrativesConfig
 from story_model.price_config import PriceConfig
 from storystream_builder.assemble import Assembly
 from storystream_builder.card import card
@@ -72,14 +72,15 @@ def test_names_from_outside_cannot_bring_markup():
 
 
 def test_the_bill_is_told_where_prices_are_known():
-    counts = {"captions prompt tokens": 2_000_000, "captions completion tokens": 1_000_000}
-    price = PriceConfig(prompt_usd=1.0, completion_usd=4.0)
-    said = written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai", price=price))
+    asked = {"prompt tokens": 2_000_000, "completion tokens": 1_000_000}
+    counts = {f"{what} {name}": number for what in ("captions", "stories") for name, number in asked.items()}
+    narratives = NarrativesConfig(price=PriceConfig(prompt_usd=2.0, completion_usd=5.0))
+    captions = CaptionsConfig(captioner="openai")
+    priced = made_of(source(), counts=counts | {"captions micro-dollars": 6_000_000})
+    said = written(priced, captions=captions, narratives=narratives)
     assert "| captions | 2,000,000 | 1,000,000 | 6.00 |" in said
-    assert "3.00" in written(
-        made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai", price=price, batch=True)
-    )
-    assert "price unknown" in written(made_of(source(), counts=counts), captions=CaptionsConfig(captioner="openai"))
+    assert "| stories | 2,000,000 | 1,000,000 | 9.00 |" in said
+    assert "price unknown" in written(made_of(source(), counts=counts), captions=captions)
 
 
 def test_a_network_on_this_machine_sends_no_bill():
