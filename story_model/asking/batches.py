@@ -41,6 +41,8 @@ class Question:
     ledger: str
     messages: list[dict[str, Any]]
     options: dict[str, Any]
+    key: str | None = None
+    """Names it where messages and options do not; see `Endpoint.ask`."""
 
 
 class Batches:
@@ -56,8 +58,10 @@ class Batches:
         max_requests: int = 50_000,
         max_bytes: int = 190_000_000,
         longest_wait_s: float = _LONGEST_WAIT_S,
+        setting: str = "build.captions.batch",
     ) -> None:
-        """Take the endpoint, the folder of the journal, seconds between two looks, and the limits.
+        """Take the endpoint, the folder of the journal, seconds between two looks, the limits, and the setting that
+        asks for batches.
 
         A question is handed in at most `attempts` times a run; a batch's file has at most `max_requests` lines and
         `max_bytes` bytes (OpenAI's limits are 50,000 and 200 MB).
@@ -69,6 +73,7 @@ class Batches:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._longest_wait_s = longest_wait_s
+        self._setting = setting
 
     def answer_all(self, questions: Callable[[], Iterable[Question]]) -> dict[str, str]:
         """Have questions answered into their ledgers; tell the reasons, by key, of those that are not.
@@ -126,7 +131,7 @@ class Batches:
         path = self._folder / ".requests.jsonl"
         with RequestFile(path) as file:
             for question in questions:
-                key = self._endpoint.key(question.messages, question.options)
+                key = question.key or self._endpoint.key(question.messages, question.options)
                 wanted.setdefault(key, set()).add(question.ledger)
                 if key in under_way or key in refused or self._share(key, wanted[key]):
                     continue
@@ -154,7 +159,7 @@ class Batches:
             journal.done(name)
             if isinstance(error, openai.NotFoundError):
                 raise ValueError(
-                    f"the endpoint {self._endpoint.client.base_url} has no Batch API; set build.captions.batch=false"
+                    f"the endpoint {self._endpoint.client.base_url} has no Batch API; set {self._setting}=false"
                 ) from None
             self._give_up(error)
         journal.created(name, batch_id)
@@ -239,7 +244,7 @@ class Batches:
 
     def _content(self, file_id: str) -> bytes:
         try:
-            return self._endpoint.client.files.content(file_id).content
+            return self._endpoint.hide_key(self._endpoint.client.files.content(file_id).content)
         except openai.NotFoundError:
             log.warning("the endpoint keeps the results %s no longer; their questions are asked again", file_id)
             return b""

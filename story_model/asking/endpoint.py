@@ -20,7 +20,7 @@ from story_model.store import Store, open_store
 from story_model.strict_json import read_json
 from story_model.workspace import contained
 
-__all__ = ["Answer", "Endpoint", "QuestionRefused", "connect"]
+__all__ = ["Answer", "Endpoint", "EndpointDenied", "QuestionRefused", "connect"]
 
 _RETRIES = 5
 _TIMEOUT_S = 120.0
@@ -30,6 +30,8 @@ _DENIED = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotF
 _DOWN = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
 _SHORT = {"max_tokens": 1, "temperature": 0}
 _IDEMPOTENCY = "Idempotency-Key"
+_SHORTEST_KEY = 8
+"""What is shorter guards nothing, and may be a word of an answer."""
 
 _Result = TypeVar("_Result")
 
@@ -49,30 +51,40 @@ class Endpoint:
         *,
         wall_s: float = _WALL_S,
         store: Store | None = None,
+        settings: tuple[str, str] = ("STORY_API_BASE_URL", "STORY_API_KEY"),
     ) -> None:
-        """Take the client, the model's name there, the folder of the ledgers, the longest a question may take, and
-        where ledgers are kept besides their folder.
+        """Take the client, the model's name there, the folder of the ledgers, the longest a question may take, where
+        ledgers are kept besides their folder, and the names of the settings that hold address and key.
         """
         self.model = model
         self.client = client
         self._ledger_dir = ledger_dir
         self._store = store
         self._wall_s = wall_s
+        self._settings = settings
         self._ledgers: dict[str, Ledger] = {}
         self._asking: dict[tuple[str, str], Future[Answer]] = {}
         self._lock = threading.Lock()
         self._unwelcome: set[str] = set()
 
-    def ask(self, ledger: str, messages: list[dict[str, Any]], **options: Any) -> Answer:  # noqa: ANN401
+    def ask(
+        self,
+        ledger: str,
+        messages: list[dict[str, Any]],
+        *,
+        key: str | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Answer:
         """Ask, or remember; `ledger` names the file that the answer is kept in.
 
-        A question that another thread asks at this moment is not asked again: both get its answer.
+        `key` names the question where messages and options do not: one that is put several times, or whose pictures
+        may be encoded otherwise. A question that another thread asks at this moment is not asked again: both get its answer.
 
         Raises:
             QuestionRefused: this question is not answered.
             ValueError: the endpoint cannot be used, or not now; what it said so far is kept.
         """
-        key = self.key(messages, options)
+        own_key, key = key, key or self.key(messages, options)
         with self._lock:
             coming = self._asking.get((ledger, key))
             if coming is None:
@@ -82,7 +94,7 @@ class Endpoint:
         try:
             answer = self.ledger(ledger).get(key)
             if answer is None:
-                answer = self._ask(messages, options)
+                answer = self._ask(messages, options, own_key)
                 self.ledger(ledger).put(key, answer)
         except BaseException as error:
             own.set_exception(error)
@@ -149,7 +161,15 @@ class Endpoint:
             raise (self._unknown(str(error), names) if names else error) from None
 
     def _names(self) -> list[str] | None:
-        """List the models that the server names; none where it lists none."""
+        found = self.models()
+        return [row["id"] for row in found] if found else None
+
+    def models(self) -> list[dict[str, Any]] | None:
+        """List the models that the server names, each with all that it says of it; none where it lists none.
+
+        Raises:
+            ValueError: the endpoint cannot be used, or not now.
+        """
 
         def listed() -> object:
             return read_json(self.client.models.with_raw_response.list().content)
@@ -161,38 +181,39 @@ class Endpoint:
         except (openai.APIStatusError, ValueError):
             return None
         found = body.get("data") if isinstance(body, dict) else None
-        names = [one.get("id") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-        return [name for name in names if isinstance(name, str)] or None
+        rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return [row for row in rows if isinstance(row.get("id"), str)] or None
 
     def _unknown(self, reason: str, names: list[str] | None) -> ValueError:
         near = get_close_matches(self.model, names or [], n=3, cutoff=0) or sorted(names or [])[:3]
         known = f"; it lists {', '.join(repr(name) for name in near)}" if near else ""
         return EndpointDenied(f"the endpoint {self.client.base_url} has no model {self.model!r} ({reason}){known}")
 
-    def _ask(self, messages: list[dict[str, Any]], options: dict[str, Any]) -> Answer:
+    def _ask(self, messages: list[dict[str, Any]], options: dict[str, Any], key: str | None = None) -> Answer:
         while True:
             request = self.request(messages, options)
             try:
-                return self._put(request)
+                return self._put(request, key)
             except (*_DENIED, *_DOWN) as error:
                 raise self.unusable(error) from None
             except openai.APIStatusError as error:
                 if not self.adapt(error.body, request):
-                    raise QuestionRefused(_reason(error)) from None
+                    raise QuestionRefused(self._reason(error), code=str(error.code or "")) from None
 
-    def _put(self, request: dict[str, Any]) -> Answer:
+    def _put(self, request: dict[str, Any], key: str | None) -> Answer:
         completions = self.client.chat.completions.with_raw_response
         # A kill between the server's answer and our ledger asks again: a gateway that knows the key charges once.
-        again = {_IDEMPOTENCY: question_key(request)}
+        again = {_IDEMPOTENCY: question_key(request, key) if key else question_key(request)}
         raw = self.within(lambda: completions.create(**request, extra_headers=again))
+        content = self.hide_key(raw.content)
         try:
-            body = read_json(raw.content)
+            body = read_json(content)
         except ValueError:
             kind = raw.headers.get("content-type", "no content type")
-            start = one_line(raw.content[:60].decode(errors="replace"))
+            start = one_line(content[:60].decode(errors="replace"))
             raise ValueError(
                 f"the endpoint {self.client.base_url} answers with something else than JSON ({kind}: {start!r}); "
-                "check STORY_API_BASE_URL"
+                f"check {self._settings[0]}"
             ) from None
         return answer_of(body)
 
@@ -201,12 +222,20 @@ class Endpoint:
         where = f"the endpoint {self.client.base_url}"
         if isinstance(error, _DOWN):
             return ValueError(
-                f"{where} does not answer ({_reason(error)}); run again later, what it said so far is kept"
+                f"{where} does not answer ({self._reason(error)}); run again later, what it said so far is kept"
             )
         return EndpointDenied(
-            f"{where} denies model {self.model!r}: {_reason(error)}; check STORY_API_BASE_URL, STORY_API_KEY and the "
-            "model's name"
+            f"{where} denies model {self.model!r}: {self._reason(error)}; check {self._settings[0]}, "
+            f"{self._settings[1]} and the model's name"
         )
+
+    def hide_key(self, content: bytes) -> bytes:
+        """Blacken our key in what a server says, for it goes to ledgers, logs and reports."""
+        key = self.client.api_key.encode()
+        return content.replace(key, b"***") if len(key) >= _SHORTEST_KEY else content
+
+    def _reason(self, error: openai.APIError) -> str:
+        return self.hide_key(_reason(error).encode()).decode()
 
     def within(self, call: Callable[[], _Result]) -> _Result:
         """Call, and wait no longer than a question may take.

@@ -16,6 +16,11 @@ _LONGEST_REASON = 300
 class QuestionRefused(Exception):  # noqa: N818 - says what happened
     """The endpoint will not answer this one question; others may be answered."""
 
+    def __init__(self, reason: str, *, code: str = "") -> None:
+        """Take the reason in words, and as the server's code where it gave one."""
+        super().__init__(reason)
+        self.code = code
+
 
 class _Message(BaseModel):
     content: str | list[Any] | None = None

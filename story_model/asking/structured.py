@@ -23,6 +23,10 @@ _REFUSAL = re.compile(
 )
 
 
+class Declined(ValueError):  # noqa: N818 - says what happened
+    """The model refuses in prose, where an answer of a form was asked for."""
+
+
 class Structured:
     """An endpoint that is asked for JSON of a given schema, as long as it takes schemas."""
 
@@ -32,19 +36,24 @@ class Structured:
         self._endpoint = endpoint
         self._takes_schemas = True
 
-    def ask(self, ledger: str, messages: list[dict[str, Any]], *, schema: dict[str, Any], max_tokens: int) -> Answer:
-        """Ask; a server that refuses the schema is asked once more without it, and from then on if that served.
+    def ask(
+        self,
+        ledger: str,
+        messages: list[dict[str, Any]],
+        *,
+        schema: dict[str, Any],
+        **plain: Any,  # noqa: ANN401
+    ) -> Answer:
+        """Ask, with the options of `Endpoint.ask`; a server that refuses the schema is asked once more without it, and from then on if that served.
 
         Raises:
             QuestionRefused: the question is not answered, with or without a schema.
             ValueError: the endpoint cannot be used, or not now.
         """
-        plain: dict[str, Any] = {"max_tokens": max_tokens}
         if not self._takes_schemas:
             return self._endpoint.ask(ledger, messages, **plain)
-        form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
         try:
-            return self._endpoint.ask(ledger, messages, response_format=form, **plain)
+            return self._endpoint.ask(ledger, messages, **in_schema(schema), **plain)
         except QuestionRefused as refused:
             try:
                 answer = self._endpoint.ask(ledger, messages, **plain)
@@ -54,6 +63,12 @@ class Structured:
         return answer
 
 
+def in_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Make the option of a question whose answer must be JSON of a schema."""
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    return {"response_format": form}
+
+
 def read(answer: Answer, form: type[Form]) -> Form:
     """Read an answer; one code fence around the JSON is overlooked, nothing else is.
 
@@ -61,7 +76,7 @@ def read(answer: Answer, form: type[Form]) -> Form:
         ValueError: the answer is cut short, withheld, refused or not of the form.
     """
     if answer.refusal:
-        raise ValueError(f"a refusal: {answer.refusal}")
+        raise Declined(f"a refusal: {answer.refusal}")
     if answer.finish_reason == LENGTH:
         raise ValueError("the answer was cut off at its length limit; be briefer")
     if answer.finish_reason == CONTENT_FILTER:
@@ -78,7 +93,7 @@ def read(answer: Answer, form: type[Form]) -> Form:
         raise ValueError(f"not the agreed JSON: {first['msg']}{f' at {place}' if place else ''}") from None
     except ValueError as error:
         if is_refusal(answer.text):
-            raise ValueError(f"a refusal: {one_line(answer.text)}") from None
+            raise Declined(f"a refusal: {one_line(answer.text)}") from None
         raise ValueError(f"not the agreed JSON: {error}") from None
 
 
