@@ -109,3 +109,6 @@ class EvaluateConfig(Section):
     distances: DistancesConfig = DistancesConfig()
     judge: JudgeConfig = JudgeConfig()
     champion: ChampionConfig = ChampionConfig()
+    external: tuple[str, ...] = ()
+    """Folders of other systems' stories, told from the same openings, that are measured and judged like ours
+    (docs/external_systems.md)."""
