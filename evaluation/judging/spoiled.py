@@ -49,27 +49,36 @@ class ShownStory:
     pairs: Pairs
 
 
-def spoil(story: ShownStory, spoiling: Spoiling, *, donor: ShownStory, seed: int) -> ShownStory:
+def spoil(story: ShownStory, spoiling: Spoiling, *, donor: ShownStory | None, seed: int) -> ShownStory:
     """Spoil a copy of a story; equal arguments give equal copies.
 
     Args:
         story: stays as it is.
         spoiling: the one thing that is done to it.
-        donor: another story; its pictures stand in for the story's own where pictures are swapped between stories.
+        donor: another story, whose pictures stand in for the story's own where pictures are swapped between stories.
         seed: of shuffling, together with the story's id.
 
     Raises:
-        ValueError: the story is too short to be spoiled like this, or the donor is the story itself.
+        ValueError: the story cannot be spoiled like this (`why_not`).
     """
+    if (reason := why_not(story, spoiling, donor=donor)) is not None:
+        raise ValueError(f"story {story.story_id} cannot be spoiled by {spoiling}: {reason}")
     opening, *pairs = story.pairs
-    if len(pairs) < 2:
-        raise ValueError(f"story {story.story_id} shows {len(pairs)} pairs after its opening; to spoil it takes two")
-    if donor.story_id == story.story_id:
-        raise ValueError(f"story {story.story_id} cannot take over its own pictures; name another one as donor")
+    donated = donor.pairs[1:] if donor is not None else ()
     digest = hashlib.sha256(f"{seed} {spoiling} {story.story_id}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-    spoiled = _WAYS[spoiling](tuple(pairs), donor.pairs[1:], rng)
-    return ShownStory(story.story_id, (opening, *spoiled))
+    return ShownStory(story.story_id, (opening, *_WAYS[spoiling](tuple(pairs), donated, rng)))
+
+
+def why_not(story: ShownStory, spoiling: Spoiling, *, donor: ShownStory | None) -> str | None:
+    """Say why a story cannot be spoiled; none where it can."""
+    if len(story.pairs) < 3:
+        return "it shows fewer than two pairs after its opening"
+    if spoiling != "pictures_swapped":
+        return None
+    if donor is None or donor.story_id == story.story_id or len(donor.pairs) < 2:
+        return "there is no other story to take pictures from"
+    return None
 
 
 def _pictures_shuffled(pairs: Pairs, donated: Pairs, rng: np.random.Generator) -> Pairs:
