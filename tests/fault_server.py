@@ -144,19 +144,14 @@ def worded(text: str, fault: str | None) -> dict[str, Any]:
 
 
 class FaultHandler(Handler):
-    def do_POST(self) -> None:
-        if self.path != "/v1/chat/completions":
-            super().do_POST()
-            return
+    def complete(self, body: dict[str, Any]) -> None:
         server: FaultServer = self.server.paid_server
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        key = self.headers.get("idempotency-key")
         _, fault = server.draw(body)
         with suppress(ConnectionError):
             if fault in BEFORE:
                 self._fail(fault, server)
                 return
-            answer = server.pay(body, key, fault)
+            answer = server.pay(body, self.headers.get("idempotency-key"), fault)
             if server.delay_s:
                 server.closing.wait(server.delay_s)
             self._deliver(json.dumps(answer).encode(), fault, server)

@@ -190,11 +190,14 @@ class Handler(BaseHTTPRequestHandler):
                 return
             self.reply(batch)
         elif self.path == "/v1/chat/completions":
-            answer = paid.answer(json.loads(data), self.headers.get("idempotency-key"))
-            failed = isinstance(answer, int)
-            self.reply({"error": {"message": f"status {answer}"}} if failed else answer, answer if failed else 200)
+            self.complete(json.loads(data))
         else:
             self.reply({"error": {"message": "nothing here"}}, 404)
+
+    def complete(self, body: dict[str, Any]) -> None:
+        answer = self.server.paid_server.answer(body, self.headers.get("idempotency-key"))
+        failed = isinstance(answer, int)
+        self.reply({"error": {"message": f"status {answer}"}} if failed else answer, answer if failed else 200)
 
     def reply(self, body: Any, status: int = 200) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
