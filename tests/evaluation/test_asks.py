@@ -1,8 +1,8 @@
 from collections import Counter
 
 import pytest
+from drawn_stories import drawn_story
 from fabricated_run import encoded, paint
-from test_spoiled import drawn_story
 
 from evaluation.judging.asks import pair_questions, score_questions, self_test_questions
 from evaluation.judging.questions import DIMENSIONS, REFERENCE

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from fabricated_run import encoded, paint, scene, text_of
+from drawn_stories import drawn_story
 from PIL import Image
 from scripted_judge import ScriptedJudge, scripted_answer
 
@@ -13,15 +13,6 @@ from evaluation.judging.spoiled import MUST_FALL, ShownStory, spoil
 from evaluation.pictures import Pair, measured
 
 each_spoiling = pytest.mark.parametrize("spoiling", MUST_FALL)
-
-
-def drawn_story(episode, *, pairs=6):
-    shown = []
-    for number in range(pairs):
-        who, where = scene(episode, number)
-        source = encoded(paint(who, where, number + episode, (160, 90)), "PNG")
-        shown.append(Pair(number, text_of(who, where), source, measured(source)))
-    return ShownStory(f"e{episode}/0", tuple(shown))
 
 
 @pytest.fixture(scope="module")
