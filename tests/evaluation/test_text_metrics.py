@@ -45,3 +45,33 @@ def test_overlap_counts_each_word_once_for_each_time_it_is_shared():
 )
 def test_names_are_found_as_whole_words_only(text, found):
     assert named(text, ["Pip", "Luna", "old mill"]) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("小明笑了。", ["小", "明", "笑", "了"]),
+        ("さくらは3歳", ["さ", "く", "ら", "は", "3", "歳"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("ที่นี่", ["ที่", "นี่"]),
+        (
+            "caf\N{LATIN SMALL LETTER E}\N{COMBINING ACUTE ACCENT} noir",
+            ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "noir"],
+        ),
+        ("STRASSE straße", ["strasse", "strasse"]),
+    ],
+)
+def test_words_are_found_in_any_script(text, found):
+    assert words(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("小明笑了", ["小明"]),
+        ("明小笑了", []),
+        ("Jose\N{COMBINING ACUTE ACCENT}'s", ["Jos\N{LATIN SMALL LETTER E WITH ACUTE}"]),
+    ],
+)
+def test_names_are_found_in_any_script(text, found):
+    assert named(text, ["小明", "Jos\N{LATIN SMALL LETTER E WITH ACUTE}", ""]) == found

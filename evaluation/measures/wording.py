@@ -1,0 +1,85 @@
+"""Does a told story repeat itself in its words? Per segment, and where only the whole story shows it, at index 0."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from evaluation.measures.measure import Values
+from evaluation.measures.texts import distinct, ngrams, overlap, overlap_of, repeated_texts, repetition, words
+from evaluation.pictures import Pair, Telling
+
+Found = list[tuple[int, float]]
+_WHOLE_STORY = (2, 3, 4)
+_RUNNING = (2, 4)
+
+
+def text_values(tellings: Sequence[Telling], *, dataset: bool = False) -> dict[str, Values]:
+    """Measure the texts of one system.
+
+    Args:
+        tellings: of the system.
+        dataset: measure the dataset's own texts instead, at the indices that were told.
+    """
+    stories = {telling.story_id: (telling, telling.reference if dataset else telling.told) for telling in tellings}
+
+    def each(find: Callable[[Sequence[Pair]], Found]) -> Values:
+        return {story: find(pairs) for story, (_, pairs) in stories.items()}
+
+    return {
+        "text_words": each(lambda pairs: [(pair.index, float(len(words(pair.text)))) for pair in pairs]),
+        "text_empty": each(lambda pairs: [(pair.index, float(not words(pair.text))) for pair in pairs]),
+        "text_repeated": each(_repeated),
+        "text_nearest_earlier": {
+            story: _nearest_earlier(telling.opening, pairs) for story, (telling, pairs) in stories.items()
+        },
+        "text_overlap": {story: _overlap(telling, pairs) for story, (telling, pairs) in stories.items()},
+        **{f"text_rep_{n}": each(partial(_repetition, n=n)) for n in _WHOLE_STORY},
+        **{f"text_said_before_{n}": each(partial(said_before, n=n)) for n in _RUNNING},
+        "text_distinct_2": each(lambda pairs: _whole(distinct(_texts(pairs), 2))),
+    }
+
+
+def said_before(pairs: Sequence[Pair], n: int) -> Found:
+    """Measure, for each text with n words, the share of its n-grams that occurred earlier in the story or in it."""
+    seen: set[tuple[str, ...]] = set()
+    found = []
+    for pair in pairs:
+        grams = ngrams([pair.text], n)
+        new = set(grams) - seen
+        seen |= new
+        if grams:
+            found.append((pair.index, 1 - len(new) / len(grams)))
+    return found
+
+
+def _repetition(pairs: Sequence[Pair], n: int) -> Found:
+    return _whole(repetition(_texts(pairs), n))
+
+
+def _repeated(pairs: Sequence[Pair]) -> Found:
+    flags = repeated_texts(_texts(pairs))
+    return [(pair.index, float(again)) for pair, again in zip(pairs, flags, strict=True)]
+
+
+def _nearest_earlier(opening: Pair, pairs: Sequence[Pair]) -> Found:
+    """Find the earlier text, the opening's among them, that shares most words; texts without a word have none."""
+    bags = [Counter(words(pair.text)) for pair in (opening, *pairs)]
+    found = []
+    for number, pair in enumerate(pairs, start=1):
+        earlier = [bag for bag in bags[:number] if bag]
+        if bags[number] and earlier:
+            found.append((pair.index, max(overlap_of(bags[number], bag) for bag in earlier)))
+    return found
+
+
+def _overlap(telling: Telling, pairs: Sequence[Pair]) -> Found:
+    known = {pair.index: pair.text for pair in telling.reference}
+    return [(pair.index, overlap(pair.text, known[pair.index])) for pair in pairs if pair.index in known]
+
+
+def _texts(pairs: Sequence[Pair]) -> list[str]:
+    return [pair.text for pair in pairs]
+
+
+def _whole(value: float | None) -> Found:
+    return [] if value is None else [(0, value)]
