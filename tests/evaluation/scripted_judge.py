@@ -7,6 +7,7 @@ new. So a spoiled story falls by this measurement; labels, systems and ids are n
 `ScriptedJudge` answers questions; `scripted_answer` answers a chat request, with data URLs in its messages.
 """
 
+import ast
 import base64
 import io
 import json
@@ -27,6 +28,9 @@ NAMES = {**COLOURS, "red": "#ff0000", "green": "#00ff00", "blue": "#0000ff", "ye
 Shown = Sequence[tuple[Image.Image, str]]
 """A story as it is seen: pictures with their texts, the opening first."""
 _WORDS = re.compile(r"[A-Za-z]+")
+_SAID = re.compile(r"Text \d+[^:]*: (.*)", re.DOTALL)
+_LISTED = re.compile(r"Story text from Assistant \w: (\[.*\])\s*$", re.DOTALL)
+_BEGIN = re.compile(r"^BEGIN (?:\w+ )*STORY", re.MULTILINE)
 _ORDER = re.compile(r"(?:score|rate|answer|give)\D{0,40}\b(10|[1-9])\b", re.IGNORECASE)
 
 
@@ -119,32 +123,42 @@ def choose(first: float, second: float, *, first_bonus: float = 0) -> str:
 
 
 def scripted_answer(request: Mapping, *, gullible: bool = False, first_bonus: float = 0.0) -> str:
-    """Answer a chat request: the content of the reply, JSON with a score, or with a choice where two are shown."""
-    dimension, stories = read_request(request)
+    """Answer a chat request in the form that it asks for: the content of the reply.
+
+    That is JSON with a score, or a choice where two stories are shown; the published form's mark in double brackets.
+    """
+    dimension, stories, is_published = read_request(request)
     scores = [score_of(dimension, shown, gullible=gullible) for shown in stories]
-    if len(scores) == 1:
-        return json.dumps({"rationale": "It was measured.", "score": scores[0]})
-    return json.dumps({"rationale": "It was measured.", "choice": choose(*scores, first_bonus=first_bonus)})
+    choice = choose(*scores, first_bonus=first_bonus) if len(scores) == 2 else None
+    if is_published:
+        mark = scores[0] if choice is None else {"first": "A", "second": "B", "tie": "C"}[choice]
+        return f"It was measured. [[{mark}]]"
+    said = {"score": scores[0]} if choice is None else {"choice": choice}
+    return json.dumps({"rationale": "It was measured.", **said})
 
 
-def read_request(request: Mapping) -> tuple[str, list[Shown]]:
-    """Read what is asked, and the stories as they are seen, from a chat request's messages.
+def read_request(request: Mapping) -> tuple[str, list[Shown], bool]:
+    """Read from a chat request's messages which dimension is asked for, the stories as they are seen, and whether the
+    form is the published one.
 
     A story begins at a line with BEGIN and STORY; a part "Text 3 ...: <JSON string>" goes with the picture before it.
+    In the published form a story begins with its list of texts and has no opening: its first picture stands for it.
     """
-    instructions, stories = "", []
+    instructions, stories, listed = "", [], []
     for part in _parts(request):
         if part["type"] == "image_url":
-            if not stories:
-                stories.append([])
-            stories[-1].append([_decoded(part["image_url"]["url"]), ""])
-        elif found := re.match(r"Text \d+[^:]*: (.*)", part["text"], re.DOTALL):
+            stories[-1].append([_decoded(part["image_url"]["url"]), listed.pop(0) if listed else ""])
+        elif found := _SAID.match(part["text"]):
             stories[-1][-1][1] = _plain(found[1])
+        elif found := _LISTED.match(part["text"]):
+            listed = ast.literal_eval(found[1])
+            stories.append([])
         else:
-            instructions += part["text"]
-            stories += [[] for _ in re.findall(r"^BEGIN\b.*\bSTORY\b|^BEGIN STORY\b", part["text"], re.MULTILINE)]
-    whole = [[(picture, text) for picture, text in story] for story in stories if story]
-    return _dimension(instructions), whole
+            instructions += f"{part['text']}\n"
+            stories += [[] for _ in _BEGIN.findall(part["text"])]
+    is_published = "[[" in instructions
+    opened = [[story[0], *story] if is_published else story for story in stories if story]
+    return _dimension(instructions), [[(picture, text) for picture, text in story] for story in opened], is_published
 
 
 def _parts(request):

@@ -1,16 +1,19 @@
-import base64
 import io
-import json
 
 import numpy as np
 import pytest
 from drawn_stories import drawn_story
 from PIL import Image
-from scripted_judge import ScriptedJudge, scripted_answer
+from scripted_judge import SIDE, ScriptedJudge, scripted_answer
 
-from evaluation.judging.questions import Question
+from evaluation.judging.form import sent
+from evaluation.judging.published_form import PublishedForm
+from evaluation.judging.questions import DIMENSIONS, Question
+from evaluation.judging.rubric import Rubric
 from evaluation.judging.spoiled import MUST_FALL, ShownStory, spoil
 from evaluation.pictures import Pair, measured
+from story_model.asking.answers import Answer
+from story_model.evaluate_config import JudgeConfig
 
 each_spoiling = pytest.mark.parametrize("spoiling", MUST_FALL)
 
@@ -110,17 +113,20 @@ def test_a_story_is_not_its_own_donor(stories):
         spoil(stories[0], "pictures_swapped", donor=stories[0], seed=0)
 
 
-@pytest.mark.parametrize("dimension", ["style", "engaging", "coherence"])
-def test_the_scripted_judge_sees_the_same_in_a_chat_request(stories, dimension):
-    asked = {
-        "style": "do the pictures share one style?",
-        "engaging": "does it hold a reader's attention? Ignore the style.",
-        "coherence": "do pictures and texts belong together? Ignore the style.",
-    }
-    content = [{"type": "text", "text": f"Question: {asked[dimension]}\nBEGIN STORY"}]
-    for pair in stories[0].pairs:
-        data = base64.b64encode(pair.source).decode()
-        content.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}})
-        content.append({"type": "text", "text": f"Text {pair.index} (JSON string): {json.dumps(pair.text)}"})
-    messages = [{"role": "system", "content": "Score style."}, {"role": "user", "content": content}]
-    assert json.loads(scripted_answer({"messages": messages}))["score"] == score(stories[0], dimension)
+@pytest.mark.parametrize("form", [Rubric, PublishedForm])
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_the_scripted_judge_understands_requests_in_each_form(stories, form, dimension):
+    """So it can stand behind a server. Without an opening, as the published form asks, blank pictures share a style."""
+    good, bad = stories[0], spoiled(stories, "pictures_inverted" if dimension == "style" else "pictures_blank")
+    answers = [chat(form, dimension, good), chat(form, dimension, bad), chat(form, dimension, good, bad)]
+    form = form(JudgeConfig(picture_side=SIDE))
+    read = [form.read(asked, Answer(scripted_answer(request), "stop", 0, 0)) for asked, request in answers]
+    assert read[0].score > read[1].score
+    assert read[2].choice == "first"
+    if isinstance(form, Rubric):
+        assert [one.score for one in read[:2]] == [score(good, dimension), score(bad, dimension)]
+
+
+def chat(form, dimension, *shown):
+    question = Question("pair", dimension, "e0/0", ("s",) * len(shown), tuple(story.pairs for story in shown))
+    return question, {"messages": sent(form(JudgeConfig(picture_side=SIDE)).messages(question))}
