@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import linalg
 
-from evaluation.distances.random_features import Features
+from evaluation.distances.features import Features, joined
+from evaluation.distances.resampling import StoryDraws, counts_of
 from evaluation.statistics import CONFIDENCE, Estimate, drawn_stories
 
 
@@ -18,12 +19,13 @@ def frechet_distance(told: Features, reference: Features) -> float:
     """Measure the distance of features [N, D] and [M, D] in float64, with unbiased covariances.
 
     Raises:
-        ValueError: a set has fewer than two pictures.
+        ValueError: a set has fewer than two pictures, or a picture's features are not finite.
     """
     if len(told) < 2 or len(reference) < 2:
         raise ValueError(f"a distance needs two pictures on each side, not {len(told)} and {len(reference)}")
-    a, b = _centred(told), _centred(reference)
-    shift = told.mean(axis=0, dtype=np.float64) - reference.mean(axis=0, dtype=np.float64)
+    x, y = joined([told], "told"), joined([reference], "true")
+    a, b = _centred(x), _centred(y)
+    shift = x.mean(axis=0) - y.mean(axis=0)
     cross = np.linalg.svd(_factor(a) @ _factor(b).T, compute_uv=False).sum()
     return float(max(0.0, shift @ shift + (a**2).sum() + (b**2).sum() - 2 * cross))
 
@@ -41,27 +43,26 @@ def frechet_over_stories(
         reference: features of the same stories' pictures in the dataset, [m_k, D].
         resamples: draws; 0 for no interval.
         seed: of the draws.
+
+    Raises:
+        ValueError: a picture's features are not finite.
     """
-    all_told, all_reference = np.concatenate(told), np.concatenate(reference)
+    all_told, all_reference = joined(told, "told"), joined(reference, "true")
     if len(all_told) < 2 or len(all_reference) < 2:
         return None
     value = frechet_distance(all_told, all_reference)
     if resamples == 0 or len(told) < 2:
         return Estimate(value=value, n=len(all_told))
-    drawn = []
-    for stories in drawn_stories(len(told), resamples=resamples, seed=seed):
-        x = np.concatenate([told[story] for story in stories])
-        y = np.concatenate([reference[story] for story in stories])
-        if len(x) > 1 and len(y) > 1:
-            drawn.append(frechet_distance(x, y))
+    draws = counts_of(list(drawn_stories(len(told), resamples=resamples, seed=seed)), len(told))
+    drawn = StoryDraws(told, reference).distances(draws)
+    drawn = drawn[np.isfinite(drawn)]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail]) - np.mean(drawn) + value
     return Estimate(value=value, low=max(0.0, float(low)), high=float(high), n=len(all_told))
 
 
 def _centred(features: Features) -> Features:
-    wide = features.astype(np.float64)
-    return (wide - wide.mean(axis=0)) / np.sqrt(len(wide) - 1)
+    return (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
 
 
 def _factor(centred: Features) -> Features:

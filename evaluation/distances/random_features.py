@@ -10,17 +10,15 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evaluation.distances.features import Features
 from evaluation.pictures import Pixels
 
 EXTRACTOR = "random-conv-64px-1"
 """Goes with every number measured in these features; changes whenever the network does."""
 FEATURE_DIM = 256
-Features = NDArray[np.float64]
-"""[N, FEATURE_DIM]."""
 _SEED = 20_240_711
 _WIDTHS = (3, 24, 48, 48)
 _BATCH = 128
