@@ -35,11 +35,13 @@ class Pair:
     text: str
     source: bytes | Path | None
     pixels: Pixels | None
+    square: Square | None = None
+    """Given where the source is of another shape than told pictures: it is made this square when it is opened."""
 
     def image(self, longest_side: int) -> Image.Image:
         """Open the picture in RGB, scaled down (never up) to a longest side in pixels."""
         assert self.source is not None
-        image = _open(self.source)
+        image = _open(self.source, self.square)
         image.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
         return image
 
