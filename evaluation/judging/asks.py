@@ -4,7 +4,6 @@ Questions come in the order in which their answers are worth most: all systems a
 next story, and repeats after all stories. So a budget that runs out leaves whole stories, of every system alike.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -145,17 +144,9 @@ def _at(number: int, systems: Systems, square: Square | None) -> list[tuple[str,
     first = next(iter(systems.values()), ())
     if number < len(first):
         telling = first[number]
-        own = tuple(_squared(pair, square) for pair in telling.reference)
+        own = tuple(replace(pair, square=square) for pair in telling.reference)
         found.append((REFERENCE, replace(telling, told=own)))
     return found
-
-
-def _squared(pair: Pair, square: Square | None) -> Pair:
-    if square is None:
-        return pair
-    buffer = io.BytesIO()
-    pair.squared(square).save(buffer, format="PNG")
-    return replace(pair, source=buffer.getvalue())
 
 
 def _side_by_side(ours: Telling, theirs: Telling, segments: int) -> tuple[tuple[Pair, ...], tuple[Pair, ...]] | None:

@@ -129,12 +129,13 @@ def _moved(number: int, rng: np.random.Generator) -> list[int]:
 
 
 def _with_picture(pair: Pair, other: Pair) -> Pair:
-    return replace(pair, source=other.source, pixels=other.pixels)
+    return replace(pair, source=other.source, pixels=other.pixels, square=other.square)
 
 
 def _painted(pair: Pair, paint: Callable[[Image.Image], Image.Image]) -> Pair:
-    """Change the picture at its own size, and its measured copy likewise: a dataset's was made square on the way."""
+    """Change the picture as it is shown, at its own size, and its measured copy likewise: that may be of another shape."""
     assert pair.pixels is not None
     buffer = io.BytesIO()
     paint(pair.image(_WHOLE)).save(buffer, format="PNG")
-    return replace(pair, source=buffer.getvalue(), pixels=np.asarray(paint(Image.fromarray(pair.pixels))))
+    pixels = np.asarray(paint(Image.fromarray(pair.pixels)))
+    return replace(pair, source=buffer.getvalue(), pixels=pixels, square=None)

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from evaluation.judging.spoiled import MUST_FALL, ShownStory, spoil
 from evaluation.pictures import Pair, measured
 from story_model.asking.answers import Answer
 from story_model.evaluate_config import JudgeConfig
+from story_model.pixels import Square
 
+SQUARE = Square(64, "squash")
 each_spoiling = pytest.mark.parametrize("spoiling", MUST_FALL)
 
 
@@ -71,6 +74,17 @@ def test_a_picture_in_a_file_is_spoiled_like_its_bytes(stories, spoiling, tmp_pa
     found = spoil(filed, spoiling, donor=stories[1], seed=0).pairs
     for pair, expected in zip(found, spoiled(stories, spoiling).pairs, strict=True):
         assert pair.image(1000).tobytes() == expected.image(1000).tobytes()
+
+
+@each_spoiling
+def test_pictures_that_are_shown_square_stay_square(stories, spoiling):
+    squares = [
+        ShownStory(story.story_id, tuple(replace(pair, square=SQUARE) for pair in story.pairs)) for story in stories[:2]
+    ]
+    shown = [pair.image(1000) for pair in spoil(squares[0], spoiling, donor=squares[1], seed=0).pairs]
+    expected = [measured(pair.source, square=SQUARE) for pair in spoiled(stories, spoiling).pairs]
+    assert [image.size for image in shown] == [(64, 64)] * 6
+    assert max(np.abs(np.asarray(one).astype(int) - two).max() for one, two in zip(shown, expected, strict=True)) <= 1
 
 
 @pytest.mark.parametrize("seed", range(5))
