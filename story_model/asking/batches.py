@@ -75,6 +75,10 @@ class Batches:
         self._longest_wait_s = longest_wait_s
         self._setting = setting
 
+    def under_way(self) -> set[str]:
+        """List the keys of questions that were handed in and not fetched, as far as the journal knows."""
+        return {key for sent in BatchJournal(self._folder / "batches.jsonl").open for key in sent.questions}
+
     def answer_all(self, questions: Callable[[], Iterable[Question]]) -> dict[str, str]:
         """Have questions answered into their ledgers; tell the reasons, by key, of those that are not.
 

@@ -78,7 +78,8 @@ class Endpoint:
         """Ask, or remember; `ledger` names the file that the answer is kept in.
 
         `key` names the question where messages and options do not: one that is put several times, or whose pictures
-        may be encoded otherwise. A question that another thread asks at this moment is not asked again: both get its answer.
+        may be encoded otherwise. A question that another thread asks at this moment is not asked again: both get its
+        answer.
 
         Raises:
             QuestionRefused: this question is not answered.

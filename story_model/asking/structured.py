@@ -34,7 +34,7 @@ class Structured:
         """Take the endpoint; whether it takes schemas is remembered."""
         self.model = endpoint.model
         self._endpoint = endpoint
-        self._takes_schemas = True
+        self.takes_schemas = True
 
     def ask(
         self,
@@ -44,13 +44,14 @@ class Structured:
         schema: dict[str, Any],
         **plain: Any,  # noqa: ANN401
     ) -> Answer:
-        """Ask, with the options of `Endpoint.ask`; a server that refuses the schema is asked once more without it, and from then on if that served.
+        """Ask, with the options of `Endpoint.ask`; a server that refuses the schema is asked once more without it, and
+        from then on if that served.
 
         Raises:
             QuestionRefused: the question is not answered, with or without a schema.
             ValueError: the endpoint cannot be used, or not now.
         """
-        if not self._takes_schemas:
+        if not self.takes_schemas:
             return self._endpoint.ask(ledger, messages, **plain)
         try:
             return self._endpoint.ask(ledger, messages, **in_schema(schema), **plain)
@@ -59,7 +60,7 @@ class Structured:
                 answer = self._endpoint.ask(ledger, messages, **plain)
             except QuestionRefused:
                 raise refused from None
-        self._takes_schemas = False
+        self.takes_schemas = False
         return answer
 
 
