@@ -147,7 +147,7 @@ def _open(source: bytes | Path, square: Square | None = None) -> Image.Image:
             return to_image(decode_square(picture, square).pixels)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
             return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:  # a PNG's chunks
         name = "a picture of the dataset" if isinstance(source, bytes) else str(source)
         raise ValueError(f"{name} cannot be decoded: {error}") from None
 
