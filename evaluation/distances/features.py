@@ -23,8 +23,8 @@ def joined(stories: Sequence[Features], side: str) -> Features:
         broken = ~np.isfinite(story).all(axis=1)
         if broken.any():
             raise ValueError(
-                f"{side} picture {int(broken.argmax())} of story {number} has features that are not finite; look at that "
-                "picture, and at the network's weights"
+                f"{side} picture {int(broken.argmax())} of story {number} has features that are not finite; look at "
+                "that picture, and at the network's weights"
             )
     return np.concatenate(stories).astype(np.float64)
 

@@ -1,8 +1,8 @@
 """Kernel distance of two sets of features: unbiased for any number of pictures, where the Fréchet distance is not.
 
-The squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, without the pairs of a picture with itself, averaged
-over random subsets (Binkowski et al. 2018, eq. 4 and section 4). It may be negative, where two sets differ less than two
-draws from one distribution do.
+The squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, without the pairs of a picture with itself,
+averaged over random subsets (Binkowski et al. 2018, eq. 4 and section 4). It may be negative, where two sets differ
+less than two draws from one distribution do.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Fréchet distances of many draws of the same stories, each at a fraction of the price of a first one.
 
-A draw is a count for each story: 0 for one left out, 2 for one drawn twice. A repeated picture is a weight, so nothing is
-copied, and what does not change from draw to draw is computed once:
+A draw is a count for each story: 0 for one left out, 2 for one drawn twice. A repeated picture is a weight, so nothing
+is copied, and what does not change from draw to draw is computed once:
 
 - fewer pictures than features: the product of all pictures of one side with all of the other, [N, M]. A draw takes the
   rows and columns of its stories, centres and weighs them; singular values of that are all it needs.
@@ -11,6 +11,7 @@ copied, and what does not change from draw to draw is computed once:
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class Side:
     def second_moments(self, num_stories: int) -> Features:
         """Sum the outer products of each story's pictures, [stories, D * D]."""
         starts = np.searchsorted(self.story, np.arange(num_stories + 1))
-        stories = [self.rows[first:last] for first, last in zip(starts, starts[1:], strict=False)]
+        stories = [self.rows[first:last] for first, last in pairwise(starts)]
         return np.stack([(story.T @ story).ravel() for story in stories])
 
 
