@@ -133,7 +133,7 @@ def _with_picture(pair: Pair, other: Pair) -> Pair:
 
 
 def _painted(pair: Pair, paint: Callable[[Image.Image], Image.Image]) -> Pair:
-    """Change the picture as it is shown, at its own size, and its measured copy likewise: that may be of another shape."""
+    """Change the picture as it is shown, at its own size, and the measured one alike; that may be of another shape."""
     assert pair.pixels is not None
     buffer = io.BytesIO()
     paint(pair.image(_WHOLE)).save(buffer, format="PNG")
