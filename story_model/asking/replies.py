@@ -22,6 +22,10 @@ class QuestionRefused(Exception):  # noqa: N818 - says what happened
         self.code = code
 
 
+class OtherForm(QuestionRefused):
+    """An answer came, perhaps for money, in a form that holds none: asking in another way might pay again."""
+
+
 class _Message(BaseModel):
     content: str | list[Any] | None = None
     refusal: str | None = None
@@ -49,13 +53,13 @@ def answer_of(body: object) -> Answer:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise QuestionRefused(f"a reply of another form: {where or 'body'}: {first['msg']}") from None
+        raise OtherForm(f"a reply of another form: {where or 'body'}: {first['msg']}") from None
     prompt_tokens, completion_tokens = tokens_of(body)
     if not choices:
         if said := error_message(body):
             raise QuestionRefused(said)
         if not prompt_tokens + completion_tokens:
-            raise QuestionRefused("an answer without choices")
+            raise OtherForm("an answer without choices")
         return Answer("", NO_CHOICES, prompt_tokens, completion_tokens)
     message, reason = choices[0].message, choices[0].finish_reason or "unknown"
     refusal = one_line(message.refusal or "")

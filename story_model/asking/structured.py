@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from story_model.asking.endpoint import Answer, Endpoint, QuestionRefused
-from story_model.asking.replies import CONTENT_FILTER, LENGTH, one_line
+from story_model.asking.replies import CONTENT_FILTER, LENGTH, OtherForm, one_line
 from story_model.strict_json import read_json
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -55,6 +55,8 @@ class Structured:
             return self._endpoint.ask(ledger, messages, **plain)
         try:
             return self._endpoint.ask(ledger, messages, **in_schema(schema), **plain)
+        except OtherForm:
+            raise  # the schema was taken
         except QuestionRefused as refused:
             try:
                 answer = self._endpoint.ask(ledger, messages, **plain)
