@@ -18,17 +18,22 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import openai
 import openai._base_client as client_timing
 from paid_server import Handler, PaidServer, completion, running
 
-from story_model.asking import endpoint as asking
+from evaluation.judging import panel
+from story_model.asking.endpoint import Endpoint
 
 BEFORE = (
     *("429 seconds", "429 date", "429", "500", "502 page", "503", "504", "reset before", "hang before"),
     "page in place of JSON",
 )
 """Nothing was paid."""
-DELIVERY = ("reset after", "hang after", "cut body", "cut JSON", "malformed JSON", "drip", "endless drip")
+DELIVERY = (
+    *("reset after", "hang after", "cut body", "cut JSON", "malformed JSON", "another envelope", "drip"),
+    "endless drip",
+)
 """The answer was paid, and arrives late, in pieces or not at all."""
 WORDS = (
     *("not JSON", "another schema", "score NaN", "score 11", "score in quotes", "score 7.3", "score true", "no score"),
@@ -47,6 +52,7 @@ class FaultServer(PaidServer):
         self,
         words: Words,
         *,
+        name: Words | None = None,
         probability: float = 0.0,
         faults: Collection[str] = FAULTS,
         seed: int = 0,
@@ -58,7 +64,7 @@ class FaultServer(PaidServer):
         super().__init__()
         unknown = set(faults) - set(FAULTS)
         assert not unknown, unknown
-        self.words, self.name, self.knows_keys = words, question_of, knows_keys
+        self.words, self.name, self.knows_keys = words, name or question_of, knows_keys
         self.probability, self.faults, self.seed = probability, tuple(faults), seed
         self.hang_s, self.drip_s, self.retry_after_s = hang_s, drip_s, retry_after_s
         self.said: dict[str, list[str]] = {}
@@ -87,7 +93,7 @@ class FaultServer(PaidServer):
     def draw(self, body: dict[str, Any]) -> tuple[str, str | None]:
         with self._lock:
             self.bodies.append(body)
-            question = question_of(body)
+            question = self.name(body)
             fault = self.fault_of(question)
             if fault is not None:
                 self.met[fault] += 1
@@ -99,7 +105,7 @@ class FaultServer(PaidServer):
             if self.knows_keys and key in self._given:
                 self.num_repeated += 1
                 return self._given[str(key)]
-            question = question_of(body)
+            question = self.name(body)
             self.paid[question] += 1
             found = worded(self.words(body), fault)
             self.said.setdefault(question, []).append(found["choices"][0]["message"]["content"])
@@ -186,7 +192,11 @@ class FaultHandler(Handler):
         elif fault in {"drip", "endless drip"}:
             self._drip(data, server, ends=fault == "drip")
         else:
-            spoiled = {"cut JSON": data[: len(data) // 2], "malformed JSON": data.replace(b":", b"=", 3)}
+            spoiled = {
+                "cut JSON": data[: len(data) // 2],
+                "malformed JSON": data.replace(b":", b"=", 3),
+                "another envelope": json.dumps({"object": "result", "output": data.decode()}).encode(),
+            }
             self._send(spoiled.get(fault or "", data), 200, "application/json")
 
     def _drip(self, data: bytes, server: FaultServer, *, ends: bool) -> None:
@@ -232,15 +242,19 @@ def serving_faults(words: Words, **ways: Any) -> Iterator[FaultServer]:
 
 
 @contextmanager
-def impatient(*, timeout_s: float = 0.25, wall_s: float = 2.0, first_wait_s: float = 0.001) -> Iterator[None]:
-    """Shorten what endpoints made inside wait for: between two bytes, for an answer, and before they try again."""
-    of_endpoint = asking.Endpoint.__init__.__kwdefaults__
-    before = (client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY, asking._TIMEOUT_S)
-    wall_before = of_endpoint["wall_s"]
+def impatient(*, wall_s: float = 2.0, first_wait_s: float = 0.001) -> Iterator[None]:
+    """Shorten what judges and endpoints made inside wait: for a whole answer, and before they try again."""
+    of_endpoint = Endpoint.__init__.__kwdefaults__
+    assert of_endpoint is not None
+    before = (client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY, panel._WALL_S, of_endpoint["wall_s"])
     client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY = first_wait_s, 8 * first_wait_s
-    asking._TIMEOUT_S, of_endpoint["wall_s"] = timeout_s, wall_s
+    panel._WALL_S = of_endpoint["wall_s"] = wall_s
     try:
         yield
     finally:
-        client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY, asking._TIMEOUT_S = before
-        of_endpoint["wall_s"] = wall_before
+        client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY, panel._WALL_S, of_endpoint["wall_s"] = before
+
+
+def impatient_client(address: str, key: str, *, timeout_s: float = 0.5) -> openai.OpenAI:
+    """Connect as a panel does, and wait less for the next byte."""
+    return openai.OpenAI(base_url=address, api_key=key, max_retries=panel._RETRIES, timeout=timeout_s)

@@ -174,8 +174,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         paid: PaidServer = self.server.paid_server
-        data = self.rfile.read(int(self.headers["content-length"]))
-        if self.path == "/v1/files":
+        length = int(self.headers["content-length"])
+        data = self.rfile.read(length)
+        if len(data) < length:  # the client was killed
+            self.close_connection = True
+        elif self.path == "/v1/files":
             boundary = re.search(r"boundary=(.+)", self.headers["content-type"])
             assert boundary is not None
             part = next(one for one in data.split(b"--" + boundary[1].encode()) if b"filename=" in one)
