@@ -5,6 +5,7 @@ Which key goes to which address is decided here: a key is sent to the one addres
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -23,20 +24,31 @@ from story_model.asking.batches import Batches
 from story_model.asking.endpoint import Endpoint
 from story_model.config import Settings
 from story_model.evaluate_config import JudgeConfig, JudgeModelConfig
-from story_model.store import Store, open_store
+from story_model.store import open_store
 
 Connect = Callable[[str, str], openai.OpenAI]
 """Makes a client of an address and a key."""
 
-_RETRIES = 4
-_TIMEOUT_S = 180.0
-_WALL_S = 400.0
-"""A judge that thinks needs a minute or two; three dead ends of this length end the asking."""
-_POLL_S = 30.0
 _NO_KEY = "none"
 """For servers that ask for none; the client insists on one."""
 _SETTINGS = ("STORY_JUDGE_BASE_URL or evaluate.judge.address", "STORY_JUDGE_API_KEY or STORY_JUDGE_KEYS")
 _PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a judge is waited for; one that thinks needs a minute or two."""
+
+    timeout_s: float = 180.0
+    """Until something comes."""
+    retries: int = 4
+    wall_s: float = 400.0
+    """For one question, with all retries; three questions that end so end the asking."""
+    poll_s: float = 30.0
+    """Between two looks at a batch."""
+
+
+_PATIENCE = Patience()
 
 
 class Panel:
@@ -91,12 +103,11 @@ def open_panel(
     *,
     offline: bool = False,
     connect: Connect | None = None,
-    poll_s: float = _POLL_S,
+    patience: Patience = _PATIENCE,
 ) -> Panel | str:
     """Open the configured judges, asking nobody anything; where there is none, return the reason.
 
-    `offline`: look into no store, so that a dry run needs no network. `connect` makes the clients, `poll_s` are seconds
-    between two looks at a batch.
+    `offline`: look into no store, so that a dry run needs no network. `connect` makes the clients in our place.
 
     Raises:
         ValueError: an address is none or holds a secret, a judge is named twice, or a budget cannot be kept because no
@@ -115,8 +126,23 @@ def open_panel(
     budget, form = Budget(config.budget_usd), make_form(config)
     judges = []
     for one, place, name in zip(models, places, names, strict=True):
-        client = (connect or _client)(one.address or str(default), key_for(place, settings))
-        judges.append(_judge(client, one, config, form, budget, judge_dir, store, place, name, poll_s))
+        address, key = one.address or str(default), key_for(place, settings)
+        client = connect(address, key) if connect is not None else _client(address, key, patience)
+        endpoint = Endpoint(client, one.model, judge_dir, wall_s=patience.wall_s, store=store, settings=_SETTINGS)
+        folder = judge_dir / f"{ledger_name(one.model, place)}-batches"
+        judges.append(
+            EndpointJudge(
+                endpoint,
+                form,
+                name=name,
+                address=place,
+                price=one.price,
+                budget=budget,
+                concurrency=config.concurrency,
+                way=Batches(endpoint, folder, poll_s=patience.poll_s, setting="evaluate.judge.batch"),
+                batch=config.batch,
+            )
+        )
     return Panel(judges, _unpriced(config, judges))
 
 
@@ -201,35 +227,11 @@ def _unpriced(config: JudgeConfig, judges: Sequence[EndpointJudge]) -> list[Noti
     return [Notice(judge=one.name, text=text) for one in free] if config.budget_usd is not None else []
 
 
-def _judge(
-    client: openai.OpenAI,
-    model: JudgeModelConfig,
-    config: JudgeConfig,
-    form: Form,
-    budget: Budget,
-    judge_dir: Path,
-    store: Store | None,
-    place: str,
-    name: str,
-    poll_s: float,
-) -> EndpointJudge:
-    endpoint = Endpoint(client, model.model, judge_dir, wall_s=_WALL_S, store=store, settings=_SETTINGS)
-    folder = judge_dir / f"{ledger_name(model.model, place)}-batches"
-    return EndpointJudge(
-        endpoint,
-        form,
-        name=name,
-        address=place,
-        price=model.price,
-        budget=budget,
-        concurrency=config.concurrency,
-        way=Batches(endpoint, folder, poll_s=poll_s, setting="evaluate.judge.batch"),
-        batch=config.batch,
+def _client(address: str, key: str, patience: Patience) -> openai.OpenAI:
+    # An empty administrator's key, else the client takes one from the environment, which was given for another place.
+    return openai.OpenAI(
+        base_url=address, api_key=key, admin_api_key="", max_retries=patience.retries, timeout=patience.timeout_s
     )
-
-
-def _client(address: str, key: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=address, api_key=key, max_retries=_RETRIES, timeout=_TIMEOUT_S)
 
 
 def _retirement(judge: EndpointJudge, now: datetime) -> tuple[bool, str]:
