@@ -18,6 +18,8 @@ Extract = Callable[[Sequence[Pair]], NDArray[np.floating]]
 """Pairs that have pictures -> a row each, [pairs, D]."""
 _BATCH = 32
 _TINY = 1e-12
+_LEAST_SPREAD = 0.1
+"""Of a feature, as a share of the mean spread: one that hardly moves in the base must not outweigh all others."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def standardised(stories: Sequence[StoryFeatures], *, base: Rows | None = None) 
     if not stories:
         return []
     rows = np.concatenate([part for s in stories for part in (s.opening[None], s.reference)]) if base is None else base
-    mean, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-8
+    mean, spread = rows.mean(axis=0), rows.std(axis=0)
+    spread = np.maximum(spread, _LEAST_SPREAD * spread.mean()) + 1e-8
     return unit_length([_changed(story, lambda part: (part - mean) / spread) for story in stories])
 
 

@@ -62,6 +62,12 @@ def test_a_cosine_of_zero_is_the_likeness_of_unrelated_reference_pictures():
     assert abs(likeness[np.triu_indices(100, 1)].mean()) < 0.02
 
 
+def test_a_feature_that_stands_still_in_the_base_does_not_outweigh_the_others():
+    base = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    (found,) = standardised([features("s", [1, 0], [[1, 0.01]])], base=base)
+    assert found.told[0, 0] > 0.9
+
+
 def test_one_picture_alone_gives_numbers_and_no_nan():
     (found,) = standardised([features("s", [3, 4], [[3, 4]])])
     assert np.isfinite(found.told).all()
