@@ -89,7 +89,18 @@ class ChampionConfig(Section):
     run: str | None = None
     """The run to compare with; none: the one that MLflow's registry calls champion."""
     level: float = Field(0.05, gt=0, lt=1)
-    """Chance of a false alarm or a false promotion, over all measures together."""
+    """Chance of a false alarm or a false promotion, over all primary measures together."""
+    primary: tuple[str, ...] = (
+        "captions_given/character_agrees",
+        "captions_given/place_agrees",
+        "captions_given/frechet_random_features",
+        "free/text_rep_4",
+        "judge/style",
+        "judge/engaging",
+        "judge/coherence",
+    )
+    """The measures that the verdict over two runs hangs on, `<mode>/<measure>` or `judge/<dimension>`; those that
+    neither run has count nothing. Few is better: each further one makes the others' differences harder to show."""
 
 
 class EvaluateConfig(Section):

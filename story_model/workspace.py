@@ -15,6 +15,8 @@ workspace/<run>/
     probe/             the classifier that names who and where on the drawn series
     judge/             the judge's answers, each paid for once
     evaluation/        scores, tables, report.html
+    comparisons/<run>/ this run beside an earlier one
+    standing.json      where it stands beside the best one so far
     summary.json       the run's numbers
 """
 
@@ -110,6 +112,15 @@ class RunFolder:
     def report_path(self) -> Path:
         """The self-contained HTML report."""
         return self.evaluation_dir / "report.html"
+
+    def comparison_dir(self, other: str) -> Path:
+        """This run beside another one, by its name."""
+        return self.root / "comparisons" / other
+
+    @property
+    def standing_path(self) -> Path:
+        """Where the run stands beside the champion (JSON)."""
+        return self.root / "standing.json"
 
     @property
     def summary_path(self) -> Path:

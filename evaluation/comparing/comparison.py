@@ -1,0 +1,144 @@
+"""What a comparison of two runs holds: the rows of `comparison.json`. Left is the older run, right the newer."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from evaluation.judging.questions import Dimension
+from evaluation.statistics import Estimate
+from story_model.verdict import Verdict
+
+Better = Literal["higher", "lower"]
+Finding = Literal["better", "worse", "differs", "no significant difference", "not compared"]
+"""Of the right run. `differs`: significantly, in a measure of which neither end is good in itself."""
+JUDGE = "judge"
+"""In the place of a mode, in the names of what the judge said: `judge/coherence`."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Side(_Row):
+    """One of the two runs."""
+
+    run: str
+    preset: str
+    seed: int
+    headline_policy: str
+    values_sha256: str
+    """Of everything that was measured on it."""
+    dataset_digest: str
+    config_sha256: str
+    code_version: str
+    """That evaluated it."""
+
+
+class Starts(_Row):
+    """Which stories can be paired."""
+
+    shared: int
+    """Told by both from the same opening picture and text."""
+    only_left: int
+    only_right: int
+    other_opening: int
+    """Of the same id in datasets that differ, but with another opening: not paired."""
+    other_captions: int
+    """Shared, but the datasets' captions differ later: not paired where captions are given."""
+    cut: int
+    """Tellings that are longer on one side; only the segments that both have are measured."""
+
+
+class Row(_Row):
+    """One measure of both runs, paired by story."""
+
+    mode: str
+    measure: str
+    better: Better | None
+    meaning: str
+    primary: bool = False
+    """Whether the verdict hangs on it."""
+    test: str = "Wilcoxon"
+    """Behind the p-value, two-sided over stories: Wilcoxon's signed ranks, or swapping whole stories at random."""
+    left: Estimate | None = None
+    """Mean over the paired stories' means."""
+    right: Estimate | None = None
+    difference: Estimate | None = None
+    """Right minus left."""
+    detectable: float | None = None
+    """The smallest true difference that as many stories would show in 80 of 100 experiments."""
+    stories: int = 0
+    """Paired; both runs have a value for them."""
+    wins: int = 0
+    """Stories in which the right run is better; where neither end is good, in which its value is higher."""
+    losses: int = 0
+    ties: int = 0
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    """Holm over the primary rows, or over all others."""
+    finding: Finding = "not compared"
+    reason: str | None = None
+    """Why it is not compared."""
+
+    @property
+    def name(self) -> str:
+        """Mode and measure in one."""
+        return f"{self.mode}/{self.measure}"
+
+
+class PairScore(_Row):
+    """What the judge said of both runs' stories in one dimension, each pair shown in both orders."""
+
+    judge: str
+    dimension: Dimension
+    wins: int
+    """Pairs in which the right run's story won in both orders."""
+    losses: int
+    ties: int
+    inconsistent: int
+    """Pairs whose winner changed with the order; they decide nothing."""
+    unanswered: int
+    """Pairs with an order that got no choice."""
+    p_value: float
+    """Exact two-sided sign test of wins against losses."""
+
+
+class JudgePairs(_Row):
+    """The judge's pairwise choices, or why there are none."""
+
+    skipped: str | None = None
+    scores: list[PairScore] = []
+    asked: int = 0
+    usd: float = 0.0
+    """What the answers cost, now or earlier."""
+
+
+class ConfigChange(_Row):
+    """A setting in which the runs differ."""
+
+    key: str
+    left: str | None
+    """None where the run's configuration does not have it."""
+    right: str | None
+
+
+class Comparison(_Row):
+    """`comparison.json`."""
+
+    left: Side
+    right: Side
+    verdict: Verdict
+    reason: str
+    """One line."""
+    level: float
+    primary: list[str]
+    """Laid down by `evaluate.champion.primary` before anything was seen."""
+    headline_mode: str
+    """In which the judge compares, and whose stories stand first."""
+    starts: dict[str, Starts]
+    """By mode."""
+    rows: list[Row]
+    judge: JudgePairs
+    changes: list[ConfigChange]
+    notes: list[str]
+    """What a reader must know before believing the rows."""

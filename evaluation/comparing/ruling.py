@@ -1,0 +1,60 @@
+"""The verdict over two runs, by a rule that is laid down before anything is seen.
+
+`evaluate.champion.primary` names a few measures. Their p-values are adjusted together by Holm's method, so that
+`evaluate.champion.level` is the chance of any false alarm or false promotion over all of them. The newer run has
+
+- `regressed` where any primary measure is significantly worse,
+- `improved` where at least one is significantly better and none is worse,
+- else the matter is `undecided`: so it is, too, with one shared story or none.
+
+All other measures are shown, adjusted among themselves, and decide nothing.
+"""
+
+from collections.abc import Sequence
+
+from evaluation.comparing.comparison import Row
+from story_model.verdict import Change, Verdict
+
+
+def rule(rows: Sequence[Row]) -> tuple[Verdict, str]:
+    """Give the verdict and its reason in one line.
+
+    Args:
+        rows: adjusted ones; only the primary count.
+    """
+    primary = [row for row in rows if row.primary]
+    measured = [row for row in primary if row.p_value is not None]
+    worse = [row for row in measured if row.finding == "worse"]
+    better = [row for row in measured if row.finding == "better"]
+    if not measured:
+        reasons = dict.fromkeys(row.reason for row in primary if row.reason)
+        return "undecided", f"no primary measure could be compared: {'; '.join(reasons) or 'neither run has one'}"
+    if worse:
+        return "regressed", f"worse: {_told(worse)}" + (f"; better: {_told(better)}" if better else "")
+    if better:
+        return "improved", f"better: {_told(better)}; none of {len(measured)} primary measures is worse"
+    return "undecided", f"no significant difference in {len(measured)} primary measures ({_names(measured)})"
+
+
+def change_of(row: Row) -> Change:
+    """Tell a primary row to those who do not know evaluation."""
+    difference = row.difference
+    return Change(
+        name=row.name,
+        better=row.better or "higher",
+        before=row.left.value if row.left else None,
+        after=row.right.value if row.right else None,
+        difference=difference.value if difference else None,
+        low=difference.low if difference else None,
+        high=difference.high if difference else None,
+        p_adjusted=row.p_adjusted,
+        finding=row.finding if row.reason is None else f"{row.finding}: {row.reason}",
+    )
+
+
+def _told(rows: Sequence[Row]) -> str:
+    return "; ".join(change_of(row).in_words() for row in rows)
+
+
+def _names(rows: Sequence[Row]) -> str:
+    return ", ".join(row.name for row in rows)

@@ -1,0 +1,155 @@
+"""The work of a comparison: read both runs, pair them, test, rule, write the table and the page, log to MLflow."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation.comparing.comparison import Comparison, JudgePairs, Row
+from evaluation.comparing.judged import judge_pairs, judge_rows
+from evaluation.comparing.pictured import Tellings, distance_rows, paired_tellings
+from evaluation.comparing.rows import adjusted, measure_rows
+from evaluation.comparing.ruling import rule
+from evaluation.comparing.sides import Evaluated, config_changes, read_values, side_of
+from evaluation.comparing.starts import GIVEN, Pairing, pair
+from evaluation.measures.measure import Measure
+from evaluation.showing.comparison_page import render_comparison
+from story_model.config import Settings
+from story_model.manifest import StepResult, write_atomically
+from story_model.tracking import Tracker, child_run
+
+log = logging.getLogger(__name__)
+
+ROWS = pa.schema(
+    [
+        ("mode", pa.string()),
+        ("measure", pa.string()),
+        ("better", pa.string()),
+        ("primary", pa.bool_()),
+        ("test", pa.string()),
+        *((f"{side}{end}", pa.float64()) for side in ("left", "right", "difference") for end in ("", "_low", "_high")),
+        ("detectable", pa.float64()),
+        *((name, pa.int32()) for name in ("stories", "wins", "losses", "ties")),
+        ("p_value", pa.float64()),
+        ("p_adjusted", pa.float64()),
+        ("finding", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""`comparison.parquet`: a row a measure and mode; the difference is right minus left."""
+
+
+def compare_runs(
+    left: Evaluated, right: Evaluated, settings: Settings, out_dir: Path, *, catalog: Mapping[str, Measure]
+) -> StepResult:
+    """Compare two evaluated runs and write `comparison.json`, `comparison.parquet` and `comparison.html`."""
+    with child_run(right.run, f"compare with {left.run.name}", settings=settings, out_dir=out_dir) as tracker:
+        modes: list[str] = [mode for mode in right.config.tell.modes if mode in left.config.tell.modes]
+        pairings = {mode: pair(left, right, mode) for mode in modes}
+        tellings = {mode: paired_tellings(left, right, pairing, mode) for mode, pairing in pairings.items()}
+        headline = GIVEN if GIVEN in pairings else next(iter(pairings), GIVEN)
+        judged = judge_pairs(tellings.get(headline, ([], [])), right, settings)
+        rows = _rows(left, right, pairings, tellings, judged, catalog)
+        comparison = _comparison(left, right, pairings, rows, judged, headline)
+        write_atomically(out_dir / "comparison.json", comparison.model_dump_json(indent=1).encode())
+        pq.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema=ROWS), out_dir / "comparison.parquet")
+        page = render_comparison(comparison, tellings, config=right.config)
+        write_atomically(out_dir / "comparison.html", page.encode())
+        metrics = _metrics(rows)
+        _track(tracker, comparison, metrics, out_dir)
+        log.info("%s beside %s: %s: %s", right.run.name, left.run.name, comparison.verdict, comparison.reason)
+        counts = {
+            "shared_starts": pairings[headline].starts.shared if headline in pairings else 0,
+            "measures": sum(row.p_value is not None for row in rows),
+            "not_compared": sum(row.p_value is None for row in rows),
+            "judge_questions": judged.asked,
+        }
+        return StepResult(counts=counts, metrics=metrics, tracking_run_id=tracker.run_id)
+
+
+def _rows(
+    left: Evaluated,
+    right: Evaluated,
+    pairings: Mapping[str, Pairing],
+    tellings: Mapping[str, Tellings],
+    judged: JudgePairs,
+    catalog: Mapping[str, Measure],
+) -> list[Row]:
+    evaluate = right.config.evaluate
+    values = read_values(left), read_values(right)
+    rows = measure_rows(left, right, values, pairings, catalog)
+    rows += distance_rows(tellings, resamples=evaluate.distances.resamples, seed=right.config.seed)
+    return adjusted([*rows, *judge_rows(judged)], evaluate.champion.primary, level=evaluate.champion.level)
+
+
+def _comparison(
+    left: Evaluated,
+    right: Evaluated,
+    pairings: Mapping[str, Pairing],
+    rows: Sequence[Row],
+    judged: JudgePairs,
+    headline: str,
+) -> Comparison:
+    champion = right.config.evaluate.champion
+    verdict, reason = rule(rows)
+    return Comparison(
+        left=side_of(left),
+        right=side_of(right),
+        verdict=verdict,
+        reason=reason,
+        level=champion.level,
+        primary=list(champion.primary),
+        headline_mode=headline,
+        starts={mode: pairing.starts for mode, pairing in pairings.items()},
+        rows=list(rows),
+        judge=judged,
+        changes=config_changes(left.config, right.config),
+        notes=_notes(left, right),
+    )
+
+
+def _notes(left: Evaluated, right: Evaluated) -> list[str]:
+    """Say what differs between the runs besides what they told."""
+    notes = []
+    if left.dataset.digest != right.dataset.digest:
+        notes.append(
+            "The datasets differ. Only starts with the same opening are compared; what is learnt from a dataset to "
+            "measure with, as the classifier of the drawn series, is each run's own."
+        )
+    if left.evaluation.code_version != right.evaluation.code_version:
+        versions = f"{left.evaluation.code_version} and {right.evaluation.code_version}"
+        notes.append(f"Different versions of the code evaluated the runs ({versions}); evaluate the older one again.")
+    ours, theirs = (one.config.evaluate.model_dump(exclude={"champion", "judge"}) for one in (left, right))
+    if ours != theirs:
+        notes.append("The runs were evaluated with different settings (see what differs in the configurations).")
+    return notes
+
+
+def _flat(row: Row) -> dict[str, object]:
+    spread = {
+        f"{side}{end}": getattr(estimate, name) if estimate else None
+        for side, estimate in (("left", row.left), ("right", row.right), ("difference", row.difference))
+        for end, name in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+    return {**{name: getattr(row, name) for name in ROWS.names if hasattr(row, name)}, **spread}
+
+
+def _metrics(rows: Sequence[Row]) -> dict[str, float]:
+    """Name each difference with its interval and adjusted p-value, as MLflow shows it."""
+    numbers: dict[str, float] = {}
+    for row in rows:
+        ends = {"_ci_low": row.difference.low, "_ci_high": row.difference.high} if row.difference else {}
+        found = {"": row.difference.value if row.difference else None, **ends, "_p": row.p_adjusted}
+        numbers |= {f"{row.name}_change{end}": value for end, value in found.items() if value is not None}
+    return numbers
+
+
+def _track(tracker: Tracker, comparison: Comparison, metrics: Mapping[str, float], out_dir: Path) -> None:
+    tracker.params({"level": comparison.level, "primary": ", ".join(comparison.primary)})
+    tracker.tags({"storystream.verdict": comparison.verdict, "storystream.compared_with": comparison.left.run})
+    tracker.note(f"**{comparison.verdict}** beside {comparison.left.run}: {comparison.reason}")
+    tracker.metrics(metrics)
+    for name in ("comparison.html", "comparison.json", "comparison.parquet"):
+        tracker.artifact(out_dir / name)

@@ -1,0 +1,110 @@
+"""The page of a comparison: verdict first, then what it rests on, the stories side by side, and where all is from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from evaluation.comparing.comparison import Comparison, Row
+from evaluation.comparing.pictured import Tellings
+from evaluation.showing.strips import Strip, strips
+from evaluation.statistics import Estimate
+from story_model.config import RunConfig
+
+_TEMPLATE = "comparison.html"
+_TONES = {"better": "good", "worse": "bad", "improved": "good", "regressed": "bad", "differs": "mark"}
+_NONE = "–"  # noqa: RUF001 - a dash where there is no number
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval as the page draws it, in percent of the width; zero lies at 50."""
+
+    left: float
+    width: float
+    at: float
+
+
+def render_comparison(comparison: Comparison, tellings: Mapping[str, Tellings], *, config: RunConfig) -> str:
+    """Write the page as HTML; `tellings` by mode, of both runs."""
+    left, right = names_of(comparison)
+    modes = sorted(tellings, key=lambda mode: mode != comparison.headline_mode)
+    shown = {mode: _strips(tellings[mode], (left, right), config) for mode in modes}
+    return (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            found=comparison,
+            left=left,
+            right=right,
+            primary=sorted((row for row in comparison.rows if row.primary), key=lambda row: row.p_value is None),
+            absent=[name for name in comparison.primary if name not in {row.name for row in comparison.rows}],
+            groups=_groups(comparison.rows),
+            strips={mode: found for mode, found in shown.items() if found},
+        )
+    )
+
+
+def names_of(comparison: Comparison) -> tuple[str, str]:
+    """Name both runs so that they can be told apart, even where they have one name in two workspaces."""
+    left, right = comparison.left.run, comparison.right.run
+    return (left, right) if left != right else (f"{left} (older)", f"{right} (newer)")
+
+
+def bar_of(difference: Estimate | None) -> Bar | None:
+    """Lay an interval out around zero; none where there is no interval, or it has no width and lies at zero."""
+    if difference is None or difference.low is None or difference.high is None:
+        return None
+    reach = 1.08 * max(abs(difference.low), abs(difference.high), abs(difference.value))
+    if reach == 0:
+        return None
+    left, at, end = (50 + 50 * value / reach for value in (difference.low, difference.value, difference.high))
+    return Bar(left=round(left, 2), width=round(end - left, 2), at=round(at, 2))
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Gather rows by mode, in the order in which modes appear."""
+    return {mode: [row for row in rows if row.mode == mode] for mode in dict.fromkeys(row.mode for row in rows)}
+
+
+def _strips(tellings: Tellings, names: tuple[str, str], config: RunConfig) -> list[Strip]:
+    """Set up the first shared stories; the strips name systems by their mode, which here is the run's name."""
+    sides = {
+        name: [replace(telling, mode=name, policy="") for telling in side]
+        for name, side in zip(names, tellings, strict=True)
+    }
+    stories = config.evaluate.report_stories
+    return strips(sides, {}, stories=stories, transform=config.model.detokenizer.transform)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=_number,
+        interval=_interval,
+        p=lambda value: _NONE if value is None else ("< 0.001" if value < 0.001 else f"{value:.3f}"),
+        words=lambda name: name.replace("_", " "),
+        tone=lambda finding: _TONES.get(finding, "mute"),
+        bar=bar_of,
+    )
+    return environment
+
+
+def _number(value: Estimate | float | None, signed: bool = False) -> str:
+    if value is None:
+        return _NONE
+    plain = value.value if isinstance(value, Estimate) else value
+    return f"{plain:+.4g}" if signed else f"{plain:.4g}"
+
+
+def _interval(value: Estimate | None, signed: bool = False) -> str:
+    if value is None or value.low is None or value.high is None:
+        return ""
+    return f"{_number(value.low, signed)} to {_number(value.high, signed)}"
