@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from evaluation.external import main, read_external
 from evaluation.external_forms import external_folders, read_story
 from evaluation.pictures import measured
+from story_model.config import PROJECT_DIR
 from story_model.dataset import Story
 from story_model.pixels import Square
 from story_model.schema import Segment, ToldStory
@@ -301,6 +302,14 @@ def test_two_systems_of_one_name_are_refused(system, tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere is no folder"):
         external_folders([str(tmp_path / "nowhere")])
+
+
+def test_the_documented_story_is_one(tmp_path):
+    (block,) = re.findall(r"```json\n(.*?)```", (PROJECT_DIR / "docs" / "external_systems.md").read_text(), re.DOTALL)
+    numbered(tmp_path, [0, 1], None)
+    (tmp_path / "story.json").write_text(block)
+    found = read_story(tmp_path)
+    assert (found.form, found.story_id, found.texts) == ("story.json", "e4/0", ("what comes next",))
 
 
 def test_no_picture_is_opened_to_tell_a_form(tmp_path):
