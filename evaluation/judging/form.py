@@ -37,7 +37,9 @@ class Picture:
         """Encode as a data URL."""
         buffer = io.BytesIO()
         quality = {"quality": _JPEG_QUALITY} if self.encoding == "JPEG" else {}
-        self.pair.image(self.side).save(buffer, format=self.encoding, **quality)
+        image = self.pair.image(self.side)
+        image.info = {}  # comments and colour profiles hold words, and would go along
+        image.save(buffer, format=self.encoding, **quality)
         return f"data:image/{self.encoding.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.judging.form import Message, Pictures, Verdict, prompt
 from evaluation.judging.questions import Choice, Dimension, Question
+from evaluation.judging.quoting import shortened, without_marks
 from evaluation.pictures import Pair
 from story_model.asking.endpoint import Answer
 from story_model.asking.structured import Declined, is_refusal
@@ -74,7 +75,7 @@ class PublishedForm:
         return Verdict(answer.text, score=float(mark))
 
     def _story(self, name: str, pairs: tuple[Pair, ...], *, two: bool) -> list[Message]:
-        texts = f"Story text from Assistant {name}: {[pair.text for pair in pairs]!r}\n"
+        texts = f"Story text from Assistant {name}: {[without_marks(shortened(pair.text)) for pair in pairs]!r}\n"
         images = f"Images from Assistant {name} are" if two else "Images are"
         announced = [Message("user", (text,)) for text in (texts, f"{images} encoded in base64.\n")]
         return [*announced, *(Message("user", (self._pictures.show(pair),)) for pair in pairs)]

@@ -4,7 +4,6 @@ The answer must be JSON of a schema, rationale before score; texts are shown as 
 Of two stories nothing is said but which was shown first.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -12,14 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from evaluation.judging.form import Message, Picture, Pictures, Verdict, prompt
 from evaluation.judging.questions import Choice, Question
+from evaluation.judging.quoting import quoted
 from evaluation.pictures import Pair
-from story_model.asking.answers import encodable
 from story_model.asking.endpoint import Answer
 from story_model.asking.structured import read
 from story_model.evaluate_config import JudgeConfig
 
-_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
-"""Those that JSON leaves as they are."""
 _Rationale = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -98,9 +95,4 @@ class Rubric:
     def _pair(self, position: int, pair: Pair, last: int) -> Iterator[str | Picture]:
         yield f"Picture {position} ({'the opening' if position == 0 else f'{position} of {last}'}):"
         yield self._pictures.show(pair)
-        yield f"Text {position} (JSON string): {_quoted(pair.text)}"
-
-
-def _quoted(text: str) -> str:
-    """Write a text as a JSON string of one line, letters of all languages as they are."""
-    return json.dumps(encodable(text), ensure_ascii=False).translate(_LINE_ENDS)
+        yield f"Text {position} (JSON string): {quoted(pair.text)}"
