@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from evaluation.judging.questions import Choice, Question
 from evaluation.pictures import Pair
 from story_model.asking.endpoint import Answer
+from story_model.pixels import Square
 
 Encoding = Literal["PNG", "JPEG"]
 _JPEG_QUALITY = 95
@@ -50,7 +51,7 @@ class Pictures:
         """Take the longest side in pixels, and what pictures are sent as."""
         self._side = side
         self._encoding: Encoding = encoding
-        self._seen: dict[str, tuple[tuple[int, int], str]] = {}
+        self._seen: dict[tuple[str, Square | None], tuple[tuple[int, int], str]] = {}
 
     def show(self, pair: Pair) -> Picture:
         """Prepare a pair's picture.
@@ -61,7 +62,7 @@ class Pictures:
         source = pair.source
         if source is None:
             raise ValueError(f"pair {pair.index} has no picture to be judged; ask about pairs that have one")
-        content = hashlib.sha256(source if isinstance(source, bytes) else source.read_bytes()).hexdigest()
+        content = hashlib.sha256(source if isinstance(source, bytes) else source.read_bytes()).hexdigest(), pair.square
         if content not in self._seen:
             image = pair.image(self._side)
             named = hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes())

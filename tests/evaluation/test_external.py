@@ -1,6 +1,7 @@
 import contextlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image, ImageDraw
 
 from evaluation.external import main, read_external
 from evaluation.external_forms import external_folders, read_story
-from evaluation.pictures import measured
+from evaluation.judging.form import Pictures
+from evaluation.pictures import Pair, measured
 from story_model.config import PROJECT_DIR
 from story_model.dataset import Story
 from story_model.pixels import Square
@@ -327,3 +329,12 @@ def test_stories_of_a_run_are_another_runs_external_system(make_run, capsys, tmp
         main(["check", str(tmp_path / "theirs"), str(run.root)])
     with pytest.raises(SystemExit, match=r"holds no config\.yaml"):
         main(["check", str(tmp_path / "theirs"), str(Path(tmp_path))])
+
+
+def test_one_file_shown_square_and_whole_is_two_pictures_to_the_judge():
+    """Or the answer paid for one would be taken for the other."""
+    pictures = Pictures(512, "PNG")
+    whole = Pair(1, "x", encoded(frame(1), "PNG"), None)
+    shown = [pictures.show(pair) for pair in (whole, replace(whole, square=SQUASH), whole)]
+    assert [picture.size for picture in shown] == [(160, 90), (64, 64), (160, 90)]
+    assert shown[0].digest == shown[2].digest != shown[1].digest
