@@ -22,21 +22,18 @@ CLIP_SCORE_WEIGHT = 2.5
 _NAMES = ("clip_t", "clip_score", "clip_t_rank", "clip_t_first", "clip_t_cut")
 
 
-def alignment_of(
-    tellings: Sequence[Telling], stories: Sequence[StoryFeatures], read: ReadTexts, *, dataset: bool = False
-) -> dict[str, Values]:
+def alignment_of(tellings: Sequence[Telling], stories: Sequence[StoryFeatures], read: ReadTexts) -> dict[str, Values]:
     """Measure how one system's pictures go with their own texts; pictures whose text has no word have no value.
 
     Args:
         tellings: of the system.
-        stories: CLIP's rows of their pictures, of unit length, in the same order; of the dataset's, `as_dataset()`.
+        stories: CLIP's rows of their pictures, of unit length, in the same order.
         read: maps texts to CLIP's rows.
-        dataset: take the dataset's own texts.
     """
     found: dict[str, dict[str, list[tuple[int, float]]]] = {name: {} for name in _NAMES}
     for telling, story in zip(tellings, stories, strict=True):
         assert telling.story_id == story.story_id
-        rows = _story(telling.reference if dataset else telling.told, story, read)
+        rows = _story(telling.told, story, read)
         for at, name in enumerate(_NAMES):
             found[name][story.story_id] = [(index, values[at]) for index, values in rows]
     return dict(found)

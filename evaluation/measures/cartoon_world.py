@@ -14,6 +14,7 @@ from typing import Literal
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from evaluation.measures.measure import Values
 from evaluation.measures.texts import named
 from evaluation.pictures import Telling
 from evaluation.statistics import Estimate, mean_over_stories
@@ -121,6 +122,21 @@ def accuracy_of(
         curve=[_around(index, judged, resamples=resamples, seed=seed) for index in range(1, length + 1)],
         by_story={story: sum(agrees for _, agrees in found) / len(found) for story, found in judged.items() if found},
     )
+
+
+def agreement_values(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Values]:
+    """Tell for each picture whether the probe sees what its text names: `character_agrees`, `place_agrees`."""
+    return {
+        f"{aspect}_agrees": {
+            story: [
+                (verdict.index, float(bool(verdict.sight(aspect).agrees)))
+                for verdict in found
+                if _judged(verdict, aspect)
+            ]
+            for story, found in verdicts.items()
+        }
+        for aspect in ASPECTS
+    }
 
 
 def names_of(world: TrueWorld, aspect: Aspect) -> list[str]:

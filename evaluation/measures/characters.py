@@ -43,8 +43,6 @@ def figures_of_crops(
     telling: Telling,
     cropper: Cropper,
     network: Callable[[Sequence[Image.Image]], NDArray[np.floating]],
-    *,
-    dataset: bool = False,
 ) -> list[Figure]:
     """Collect a story's figures as a detector crops them.
 
@@ -52,12 +50,11 @@ def figures_of_crops(
         telling: the story.
         cropper: the detector.
         network: RGB pictures -> [N, D], as CLIP or DINOv2.
-        dataset: take the dataset's own pictures instead.
 
     Raises:
         ValueError: an embedding is not finite.
     """
-    pairs = (telling.opening, *(telling.reference if dataset else telling.told))
+    pairs = (telling.opening, *telling.told)
     seen = [(pair.index, name, crop) for pair in pairs if pair.source for name, crop in cropper.figures(pair)]
     if not seen:
         return []
@@ -68,18 +65,15 @@ def figures_of_crops(
     return [Figure(index, name, row) for (index, name, _), row in zip(seen, rows, strict=True)]
 
 
-def figures_of_texts(
-    telling: Telling, story: StoryFeatures, names: Sequence[str], *, dataset: bool = False
-) -> list[Figure]:
+def figures_of_texts(telling: Telling, story: StoryFeatures, names: Sequence[str]) -> list[Figure]:
     """Take whole pictures for figures where their text names exactly one of `names`.
 
     Args:
         telling: the story.
-        story: features of unit length of its pictures; of the dataset's, `as_dataset()`.
+        story: features of unit length of its pictures.
         names: who may be named.
-        dataset: take the dataset's own texts.
     """
-    pairs = (telling.opening, *(telling.reference if dataset else telling.told))
+    pairs = (telling.opening, *telling.told)
     who = {pair.index: named(pair.text, names) for pair in pairs}
     rows = zip((0, *story.indices), (story.opening, *story.told), strict=True)
     return [Figure(index, who[index][0], row) for index, row in rows if len(who[index]) == 1]

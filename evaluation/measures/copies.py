@@ -59,14 +59,9 @@ class Gallery:
         return best, at
 
 
-def copies_of(tellings: Sequence[Telling], *, dataset: bool = False) -> dict[str, Values]:
-    """Tell for each picture of one system whether it copies the opening, the one before, any one before.
-
-    Args:
-        tellings: of the system.
-        dataset: measure the dataset's own pictures instead.
-    """
-    found = {telling.story_id: _copies(telling, telling.reference if dataset else telling.told) for telling in tellings}
+def copies_of(tellings: Sequence[Telling]) -> dict[str, Values]:
+    """Tell for each picture of one system whether it copies the opening, the one before, any one before."""
+    found = {telling.story_id: _copies(telling) for telling in tellings}
     names = ("copies_of_opening", "copies_of_previous", "copies_of_any_earlier")
     return {
         name: {story: [(index, float(flags[at])) for index, flags in rows] for story, rows in found.items()}
@@ -74,7 +69,7 @@ def copies_of(tellings: Sequence[Telling], *, dataset: bool = False) -> dict[str
     }
 
 
-def copies_of_training(tellings: Sequence[Telling], training: Gallery, *, dataset: bool = False) -> dict[str, Values]:
+def copies_of_training(tellings: Sequence[Telling], training: Gallery) -> dict[str, Values]:
     """Hold each picture against training keyframes: its difference from the nearest, and whether it is a copy of it.
 
     Only keyframes that were drawn into the gallery can be found, so the share is a lower bound.
@@ -82,11 +77,8 @@ def copies_of_training(tellings: Sequence[Telling], training: Gallery, *, datase
     Args:
         tellings: of one system.
         training: of `pictures.sample_keyframes`.
-        dataset: measure the dataset's own pictures instead: what an unseen true picture scores.
     """
-    differences = {
-        telling.story_id: _to_training(telling.reference if dataset else telling.told, training) for telling in tellings
-    }
+    differences = {telling.story_id: _to_training(telling.pictured, training) for telling in tellings}
     return {
         "training_difference": differences,
         "copies_of_training": {
@@ -122,24 +114,21 @@ def is_copy(one: Pixels, other: Pixels) -> bool:
     return bool(_differences(one, other[None])[0] < COPY_DIFFERENCE)
 
 
-def _copies(telling: Telling, pairs: Sequence[Pair]) -> list[tuple[int, tuple[bool, bool, bool]]]:
-    assert telling.opening.pixels is not None
-    pictured = [(pair.index, pair.pixels) for pair in pairs if pair.pixels is not None]
-    before = stack([telling.opening, *pairs])
+def _copies(telling: Telling) -> list[tuple[int, tuple[bool, bool, bool]]]:
+    before = stack([telling.opening, *telling.told])
     coarse = _blocks(before)
     found = []
-    for number, (index, pixels) in enumerate(pictured):
+    for number, pair in enumerate(telling.pictured):
         bounds = np.abs(coarse[: number + 1] - coarse[number + 1]).mean(axis=1)
         near = np.flatnonzero(bounds < COPY_DIFFERENCE)
-        copied = set(near[_differences(pixels, before[near]) < COPY_DIFFERENCE].tolist())
-        found.append((index, (0 in copied, number in copied, bool(copied))))
+        copied = set(near[_differences(before[number + 1], before[near]) < COPY_DIFFERENCE].tolist())
+        found.append((pair.index, (0 in copied, number in copied, bool(copied))))
     return found
 
 
 def _to_training(pairs: Sequence[Pair], training: Gallery) -> list[tuple[int, float]]:
-    indices = [pair.index for pair in pairs if pair.pixels is not None]
     differences, _ = training.nearest(stack(pairs))
-    return [(index, float(value)) for index, value in zip(indices, differences, strict=True)]
+    return [(pair.index, float(value)) for pair, value in zip(pairs, differences, strict=True)]
 
 
 def _differences(picture: Pixels, others: Pixels) -> Rows:

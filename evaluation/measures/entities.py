@@ -6,7 +6,7 @@ names, and no values. What is kept from one segment to the next follows the enti
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from evaluation.measures.measure import Values
@@ -14,45 +14,41 @@ from evaluation.measures.texts import named, without_possessive, words, words_as
 from evaluation.pictures import Pair, Telling
 
 Entities = frozenset[str]
+Grid = list[tuple[int, Entities]]
 Found = list[tuple[int, float]]
 _QUOTES = '\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}\N{DOUBLE LOW-9 QUOTATION MARK}«»"'
 _SENTENCE = re.compile(rf"[.!?…:;]['\N{{RIGHT SINGLE QUOTATION MARK}})\]]*\s+|[{_QUOTES}]|\n+")
 
 
-def entity_values(
-    tellings: Sequence[Telling], *, cast: Sequence[str] | None = None, dataset: bool = False
-) -> dict[str, Values]:
+def entity_values(tellings: Sequence[Telling], *, cast: Sequence[str] | None = None) -> dict[str, Values]:
     """Measure how one system's texts carry on what they name.
 
     Args:
         tellings: of the system.
         cast: all names, in lower case or not; none: found by their capitals, story by story.
-        dataset: measure the dataset's own texts instead, at the indices that were told.
     """
-    grids = {telling.story_id: _grid(telling, cast, dataset) for telling in tellings}
-    true = {telling.story_id: dict(_grid(telling, cast, True)[1:]) for telling in tellings}
+    told, true = {}, {}
+    for telling in tellings:
+        names = _reader(telling, cast)
+        told[telling.story_id] = _grid((telling.opening, *telling.told), names)
+        true[telling.story_id] = dict(_grid(telling.reference, names))
     return {
         "entities_named": {
-            story: [(index, float(len(own))) for index, own in grid[1:]] for story, grid in grids.items()
+            story: [(index, float(len(own))) for index, own in grid[1:]] for story, grid in told.items()
         },
-        "entities_new": {story: _new(grid) for story, grid in grids.items()},
-        "entities_mentioned_before": {story: _mentioned_before(grid) for story, grid in grids.items()},
-        "entities_kept": {story: _kept(grid) for story, grid in grids.items()},
-        "entities_of_opening": {story: _of_opening(grid) for story, grid in grids.items()},
-        "entities_reference": {story: _agreement(grid, true[story]) for story, grid in grids.items()},
+        "entities_new": {story: _new(grid) for story, grid in told.items()},
+        "entities_mentioned_before": {story: _mentioned_before(grid) for story, grid in told.items()},
+        "entities_kept": {story: _kept(grid) for story, grid in told.items()},
+        "entities_of_opening": {story: _of_opening(grid) for story, grid in told.items()},
+        "entities_reference": {story: _agreement(grid, true[story]) for story, grid in told.items()},
     }
 
 
-def naming_values(
-    tellings: Sequence[Telling], names: Mapping[str, Sequence[str]], *, dataset: bool = False
-) -> dict[str, Values]:
+def naming_values(tellings: Sequence[Telling], names: Mapping[str, Sequence[str]]) -> dict[str, Values]:
     """Tell for each text whether it names one of each kind of names: `text_names_<kind>`."""
     return {
         f"text_names_{kind}": {
-            telling.story_id: [
-                (pair.index, float(bool(named(pair.text, known))))
-                for pair in (telling.reference if dataset else telling.told)
-            ]
+            telling.story_id: [(pair.index, float(bool(named(pair.text, known)))) for pair in telling.told]
             for telling in tellings
         }
         for kind, known in names.items()
@@ -82,22 +78,21 @@ def mentioned(text: str, cast: Entities) -> Entities:
     return frozenset(without_possessive(word) for word in words(text)) & cast
 
 
-def _grid(telling: Telling, cast: Sequence[str] | None, dataset: bool) -> list[tuple[int, Entities]]:
-    """List what each text names, the opening's (index 0) first."""
-    pairs = (telling.opening, *(telling.reference if dataset else telling.told))
+def _reader(telling: Telling, cast: Sequence[str] | None) -> Callable[[str], Entities] | None:
+    """Choose how names are read from a story's texts; none where its script shows none and no cast is given."""
     if cast is not None:
-        return [(pair.index, frozenset(named(pair.text, cast))) for pair in pairs]
-    found = cast_of(_all_texts(telling))
-    return [(pair.index, mentioned(pair.text, found)) for pair in pairs] if found else [(0, frozenset())]
+        return lambda text: frozenset(named(text, cast))
+    found = cast_of([pair.text for pair in (telling.opening, *telling.told, *telling.reference)])
+    return (lambda text: mentioned(text, found)) if found else None
 
 
-def _all_texts(telling: Telling) -> list[str]:
-    everything: tuple[Pair, ...] = (telling.opening, *telling.told, *telling.reference)
-    return [pair.text for pair in everything]
+def _grid(pairs: Sequence[Pair], names: Callable[[str], Entities] | None) -> Grid:
+    """List what each text names."""
+    return [(pair.index, names(pair.text)) for pair in pairs] if names is not None else []
 
 
-def _new(grid: Sequence[tuple[int, Entities]]) -> Found:
-    seen = grid[0][1]
+def _new(grid: Grid) -> Found:
+    seen = grid[0][1] if grid else frozenset()
     found = []
     for index, own in grid[1:]:
         found.append((index, float(len(own - seen))))
@@ -105,9 +100,9 @@ def _new(grid: Sequence[tuple[int, Entities]]) -> Found:
     return found
 
 
-def _mentioned_before(grid: Sequence[tuple[int, Entities]]) -> Found:
+def _mentioned_before(grid: Grid) -> Found:
     """Measure the share of a segment's names that the opening or an earlier text has."""
-    seen = grid[0][1]
+    seen = grid[0][1] if grid else frozenset()
     found = []
     for index, own in grid[1:]:
         if own:
@@ -116,17 +111,17 @@ def _mentioned_before(grid: Sequence[tuple[int, Entities]]) -> Found:
     return found
 
 
-def _kept(grid: Sequence[tuple[int, Entities]]) -> Found:
+def _kept(grid: Grid) -> Found:
     """Measure the share of the names of the text before that are named again, where it has any."""
     return [(index, len(own & before) / len(before)) for (_, before), (index, own) in pairwise(grid) if before]
 
 
-def _of_opening(grid: Sequence[tuple[int, Entities]]) -> Found:
-    opening = grid[0][1]
+def _of_opening(grid: Grid) -> Found:
+    opening = grid[0][1] if grid else frozenset()
     return [(index, float(bool(own & opening))) for index, own in grid[1:]] if opening else []
 
 
-def _agreement(grid: Sequence[tuple[int, Entities]], true: Mapping[int, Entities]) -> Found:
+def _agreement(grid: Grid, true: Mapping[int, Entities]) -> Found:
     """Measure the F1 with what the dataset's text of the same index names; none where neither names anything."""
     return [
         (index, 2 * len(own & true[index]) / (len(own) + len(true[index])))

@@ -36,16 +36,6 @@ class StoryFeatures:
     reference: Rows
     """Of the dataset's pictures."""
 
-    def as_dataset(self) -> "StoryFeatures":
-        """Put the dataset's own pictures in the place of the told ones, and none to compare them with."""
-        return replace(
-            self,
-            indices=self.reference_indices,
-            told=self.reference,
-            reference_indices=(),
-            reference=self.reference[:0],
-        )
-
 
 def features_of(tellings: Sequence[Telling], extract: Extract) -> list[StoryFeatures]:
     """Compute the features of each story's opening, told pictures and reference pictures.
@@ -87,19 +77,28 @@ def remembering(extract: Extract) -> Extract:
     return remembered
 
 
-def standardised(stories: Sequence[StoryFeatures], *, base: Rows | None = None) -> list[StoryFeatures]:
-    """Subtract the base's mean, divide by its spread, scale to unit length: a cosine of 0 is then that of strangers.
+def standardised(stories: Sequence[StoryFeatures], base: Rows) -> list[StoryFeatures]:
+    """Subtract the base's mean, divide by its spread, scale to unit length: a cosine of 0 is then that of strangers."""
+    change = standard(base)
+    return [_changed(story, change) for story in stories]
 
-    Args:
-        stories: features as a network gives them.
-        base: rows to standardise by; none: the stories' openings and reference pictures.
+
+def standard(base: Rows) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Make the function that standardises rows, [..., D], by a base, [M, D].
+
+    Raises:
+        ValueError: the base has no row.
     """
-    if not stories:
-        return []
-    rows = np.concatenate([part for s in stories for part in (s.opening[None], s.reference)]) if base is None else base
-    mean, spread = rows.mean(axis=0), rows.std(axis=0)
+    if not len(base):
+        raise ValueError("no picture to standardise features by")
+    mean, spread = base.mean(axis=0), base.std(axis=0)
     spread = np.maximum(spread, _LEAST_SPREAD * spread.mean()) + 1e-8
-    return unit_length([_changed(story, lambda part: (part - mean) / spread) for story in stories])
+    return lambda rows: unit((rows - mean) / spread)
+
+
+def base_of(stories: Sequence[StoryFeatures]) -> Rows:
+    """Collect the dataset's own rows, openings and reference pictures, to standardise by."""
+    return np.concatenate([part for story in stories for part in (story.opening[None], story.reference)])
 
 
 def unit_length(stories: Sequence[StoryFeatures]) -> list[StoryFeatures]:

@@ -67,8 +67,8 @@ def _within(story: StoryFeatures) -> Found:
 
 def _reference(story: StoryFeatures) -> Found:
     rows = {index: row for index, row in zip(story.reference_indices, story.reference, strict=True)}
-    shared = [(index, row @ rows[index]) for index, row in zip(story.indices, story.told, strict=True) if index in rows]
-    return [(index, float(value)) for index, value in shared]
+    found = [(index, row @ rows[index]) for index, row in zip(story.indices, story.told, strict=True) if index in rows]
+    return [(index, float(value)) for index, value in found]
 
 
 def _reference_rank(story: StoryFeatures) -> Found:

@@ -45,22 +45,16 @@ def style_of(stories: Sequence[StoryFeatures]) -> dict[str, Values]:
     return {f"style_{kind}": found[f"style_{kind}"] for kind in _KINDS}
 
 
-def colours_of(tellings: Sequence[Telling], *, dataset: bool = False) -> dict[str, Values]:
-    """Measure the share of colours in common: with the opening, and on average with the story's other pictures.
-
-    Args:
-        tellings: of one system.
-        dataset: measure the dataset's own pictures instead.
-    """
+def colours_of(tellings: Sequence[Telling]) -> dict[str, Values]:
+    """Measure the share of colours in common: with the opening, and on average with the story's other pictures."""
     opening: dict[str, list[tuple[int, float]]] = {}
     within: dict[str, list[tuple[int, float]]] = {}
     for telling in tellings:
-        pairs = [pair for pair in (telling.reference if dataset else telling.told) if pair.pixels is not None]
-        histograms = colour_histograms(stack([telling.opening, *pairs]))
+        histograms = colour_histograms(stack([telling.opening, *telling.told]))
         shared = np.minimum(histograms[:, None], histograms[None]).sum(axis=2)
-        indices = [pair.index for pair in pairs]
+        indices = [pair.index for pair in telling.pictured]
         opening[telling.story_id] = [(index, float(at)) for index, at in zip(indices, shared[1:, 0], strict=True)]
-        others = (shared[1:, 1:].sum(axis=1) - 1) / (len(pairs) - 1) if len(pairs) > 1 else []
+        others = (shared[1:, 1:].sum(axis=1) - 1) / (len(indices) - 1) if len(indices) > 1 else []
         within[telling.story_id] = [(index, float(mean)) for index, mean in zip(indices, others, strict=False)]
     return {"colours_opening": opening, "colours_within": within}
 

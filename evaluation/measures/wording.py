@@ -13,26 +13,18 @@ _WHOLE_STORY = (2, 3, 4)
 _RUNNING = (2, 4)
 
 
-def text_values(tellings: Sequence[Telling], *, dataset: bool = False) -> dict[str, Values]:
-    """Measure the texts of one system.
-
-    Args:
-        tellings: of the system.
-        dataset: measure the dataset's own texts instead, at the indices that were told.
-    """
-    stories = {telling.story_id: (telling, telling.reference if dataset else telling.told) for telling in tellings}
+def text_values(tellings: Sequence[Telling]) -> dict[str, Values]:
+    """Measure the texts of one system."""
 
     def each(find: Callable[[Sequence[Pair]], Found]) -> Values:
-        return {story: find(pairs) for story, (_, pairs) in stories.items()}
+        return {telling.story_id: find(telling.told) for telling in tellings}
 
     return {
         "text_words": each(lambda pairs: [(pair.index, float(len(words(pair.text)))) for pair in pairs]),
         "text_empty": each(lambda pairs: [(pair.index, float(not words(pair.text))) for pair in pairs]),
         "text_repeated": each(_repeated),
-        "text_nearest_earlier": {
-            story: _nearest_earlier(telling.opening, pairs) for story, (telling, pairs) in stories.items()
-        },
-        "text_overlap": {story: _overlap(telling, pairs) for story, (telling, pairs) in stories.items()},
+        "text_nearest_earlier": {telling.story_id: _nearest_earlier(telling) for telling in tellings},
+        "text_overlap": {telling.story_id: _overlap(telling) for telling in tellings},
         **{f"text_rep_{n}": each(partial(_repetition, n=n)) for n in _WHOLE_STORY},
         **{f"text_said_before_{n}": each(partial(said_before, n=n)) for n in _RUNNING},
         "text_distinct_2": each(lambda pairs: _whole(distinct(_texts(pairs), 2))),
@@ -61,20 +53,20 @@ def _repeated(pairs: Sequence[Pair]) -> Found:
     return [(pair.index, float(again)) for pair, again in zip(pairs, flags, strict=True)]
 
 
-def _nearest_earlier(opening: Pair, pairs: Sequence[Pair]) -> Found:
+def _nearest_earlier(telling: Telling) -> Found:
     """Find the earlier text, the opening's among them, that shares most words; texts without a word have none."""
-    bags = [Counter(words(pair.text)) for pair in (opening, *pairs)]
+    bags = [Counter(words(pair.text)) for pair in (telling.opening, *telling.told)]
     found = []
-    for number, pair in enumerate(pairs, start=1):
+    for number, pair in enumerate(telling.told, start=1):
         earlier = [bag for bag in bags[:number] if bag]
         if bags[number] and earlier:
             found.append((pair.index, max(overlap_of(bags[number], bag) for bag in earlier)))
     return found
 
 
-def _overlap(telling: Telling, pairs: Sequence[Pair]) -> Found:
+def _overlap(telling: Telling) -> Found:
     known = {pair.index: pair.text for pair in telling.reference}
-    return [(pair.index, overlap(pair.text, known[pair.index])) for pair in pairs if pair.index in known]
+    return [(pair.index, overlap(pair.text, known[pair.index])) for pair in telling.told if pair.index in known]
 
 
 def _texts(pairs: Sequence[Pair]) -> list[str]:

@@ -24,11 +24,6 @@ def test_names_are_followed_through_the_story(given):
     assert of("entities_reference", **given) == [(1, 0.5), (2, 0)]
 
 
-def test_the_dataset_s_own_texts_agree_with_themselves():
-    assert of("entities_reference", dataset=True) == [(1, 1), (2, 1)]
-    assert of("entities_new", dataset=True) == [(1, 0), (2, 0)]
-
-
 def test_an_opening_that_names_nobody_asks_for_nobody():
     story = telling(opening_text="it is dark", texts=["we see Ada", "she waits"])
     assert of("entities_of_opening", story) == []

@@ -44,12 +44,6 @@ def test_segments_without_a_picture_or_a_word_have_no_value_but_their_texts_are_
     assert aligned(["..."], [[0, 1]])["clip_t"] == []
 
 
-def test_the_dataset_s_pictures_are_held_against_its_texts():
-    story = telling(texts=["away"], reference=[still(1)], true_texts=["right"])
-    own = features("s", [1, 0], [[1, 0]], [[0, 1]]).as_dataset()
-    assert alignment_of([story], [own], read, dataset=True)["clip_t"] == {"s": [(1, 1)]}
-
-
 def test_a_real_network_measures_a_told_story(tmp_path):
     rng = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(4)]

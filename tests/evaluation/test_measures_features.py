@@ -5,7 +5,15 @@ import pytest
 from PIL import Image
 from tellings import features, still, telling
 
-from evaluation.measures.features import by_images, by_pixels, features_of, remembering, standardised, unit_length
+from evaluation.measures.features import (
+    base_of,
+    by_images,
+    by_pixels,
+    features_of,
+    remembering,
+    standardised,
+    unit_length,
+)
 from evaluation.pictures import Pair
 from story_model.config import load_config
 from story_model.pixels import detokenizer_square
@@ -47,31 +55,29 @@ def test_a_network_that_loses_a_picture_is_found_out():
         features_of([telling(told=[still(1)])], lambda pairs: np.zeros((1, 4)))
 
 
-def test_the_dataset_s_own_story_is_measured_in_the_told_one_s_place():
-    found = features("s", [1, 0], [[0, 1]], [[1, 0], [0, 1]]).as_dataset()
-    assert found.indices == (1, 2)
-    assert found.told.tolist() == [[1, 0], [0, 1]]
-    assert len(found.reference) == 0
-
-
 def test_a_cosine_of_zero_is_the_likeness_of_unrelated_reference_pictures():
     rng = np.random.default_rng(0)
     story = features("s", np.full(32, 5.5), rng.uniform(5, 6, (100, 32)), rng.uniform(5, 6, (400, 32)))
-    (found,) = standardised([story])
+    (found,) = standardised([story], base_of([story]))
     likeness = found.told @ found.told.T
     assert abs(likeness[np.triu_indices(100, 1)].mean()) < 0.02
 
 
 def test_a_feature_that_stands_still_in_the_base_does_not_outweigh_the_others():
     base = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    (found,) = standardised([features("s", [1, 0], [[1, 0.01]])], base=base)
+    (found,) = standardised([features("s", [1, 0], [[1, 0.01]])], base)
     assert found.told[0, 0] > 0.9
 
 
 def test_one_picture_alone_gives_numbers_and_no_nan():
-    (found,) = standardised([features("s", [3, 4], [[3, 4]])])
+    alone = features("s", [3, 4], [[3, 4]])
+    (found,) = standardised([alone], base_of([alone]))
     assert np.isfinite(found.told).all()
-    assert standardised([]) == []
+
+
+def test_nothing_is_no_base():
+    with pytest.raises(ValueError, match="no picture to standardise"):
+        standardised([], np.empty((0, 2)))
 
 
 def test_rows_have_unit_length():
