@@ -16,6 +16,8 @@ class NetworksConfig(Section):
 
     inception: str | None = None
     """The Inception of 2015 that FID is defined by: the TorchScript file or the weights file that is commonly used."""
+    inception_sha256: str | None = None
+    """sha256 of that file, where it is neither of the two published ones and you trust it."""
     dino: str | None = None
     """DINOv2, a folder as `transformers` saves it: distances, and likeness of pictures."""
     clip: str | None = None
