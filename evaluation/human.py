@@ -1,12 +1,13 @@
 """What people prefer, from their ballots: win rates, how far they agree with one another, and with the judge."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from evaluation.human_answers import HumanAnswer, Problem
+from evaluation.judging.agreement import Agreement, agreement
 from evaluation.judging.questions import DIMENSIONS, Dimension, Judgement
 from evaluation.statistics import Estimate, mean_over_stories, sign_test
 
@@ -66,8 +67,8 @@ class HumanReport(_Row):
     left_rate: Estimate | None
     """Share of the decided answers that chose the left story: a habit, where its interval leaves one half out."""
     preferences: list[Preference]
-    alpha: dict[Dimension, float | None]
-    """Krippendorff's, nominal, among raters; none where no two answered the same, or all chose one thing."""
+    agreement: dict[Dimension, Agreement]
+    """Krippendorff's alpha among raters; what is rated is a pair of stories."""
     with_judge: list[WithJudge]
 
 
@@ -94,7 +95,7 @@ def sum_up(
         problems=dict(problems),
         left_rate=mean_over_stories(list(left.values()), resamples=resamples, seed=seed),
         preferences=_preferences(units, resamples=resamples, seed=seed),
-        alpha={dimension: _agreement(units, dimension) for dimension in DIMENSIONS},
+        agreement={dimension: _agreement(units, dimension, resamples=resamples, seed=seed) for dimension in DIMENSIONS},
         with_judge=_beside_judges(units, judgements),
     )
 
@@ -204,15 +205,12 @@ def _consistent(outcomes: Sequence[Outcome | None]) -> Outcome | None:
     return outcomes[0] if len(outcomes) > 1 and len(set(outcomes)) == 1 else None
 
 
-def _agreement(units: Mapping[_Unit, Mapping[str, Outcome]], dimension: Dimension) -> float | None:
-    """Krippendorff's alpha for names: 1 - observed / expected disagreement (Krippendorff 2011, 'Computing ...')."""
-    together = [list(own.values()) for unit, own in units.items() if unit[3] == dimension and len(own) > 1]
-    counts = Counter(outcome for own in together for outcome in own)
-    n = counts.total()
-    expected = n * n - sum(count * count for count in counts.values())
-    if not expected:
-        return None
-    disagreed = sum(
-        (len(own) ** 2 - sum(count * count for count in Counter(own).values())) / (len(own) - 1) for own in together
-    )
-    return 1 - (n - 1) * disagreed / expected
+def _agreement(
+    units: Mapping[_Unit, Mapping[str, Outcome]], dimension: Dimension, *, resamples: int, seed: int
+) -> Agreement:
+    ratings: dict[Hashable, dict[tuple[str, Hashable], float]] = defaultdict(dict)
+    for (first, second, story_id, asked), own in units.items():
+        for rater, outcome in own.items():
+            if asked == dimension:
+                ratings[rater][story_id, (first, second)] = _POINTS[outcome]
+    return agreement(ratings, "nominal", resamples=resamples, seed=seed)

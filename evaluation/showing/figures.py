@@ -22,7 +22,7 @@ COLOURS = {
     "multimodal_sink": "#d1447b",
     CAPTIONS_ALONE: "#4f9d69",
 }
-_INK = "#010203"
+INK = "#010203"
 """Of axes and letters; in the page it becomes the text's own colour, in light and dark."""
 _SHEET_SIDE = 96
 _GAP = 3
@@ -41,7 +41,7 @@ def accuracy_curves(scores: Scores, headline_policy: str) -> Figure | None:
     handles, labels = panels[0][0].get_legend_handles_labels()
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     for text in legend.get_texts():
-        text.set_color(_INK)
+        text.set_color(INK)
     return figure
 
 
@@ -51,7 +51,7 @@ def as_svg(figure: Figure) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "storystream"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    return svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
 
 
 def as_png(figure: Figure) -> bytes:
@@ -102,21 +102,21 @@ def _draw_panel(axes: Axes, scores: Scores, mode: str, aspect: Aspect, headline_
             axes.fill_between(positions, low, high, color=colour, alpha=0.15, linewidth=0)
     chances = {policy: one.accuracy[aspect].chance_majority for policy, one in systems.items()}
     _draw_levels(axes, chances, scores, aspect)
-    axes.set_title(f"{aspect}, {mode.replace('_', ' ')}", fontsize=10, color=_INK, loc="left")
+    axes.set_title(f"{aspect}, {mode.replace('_', ' ')}", fontsize=10, color=INK, loc="left")
     axes.set_ylim(0, 1.03)
-    axes.set_xlabel("segment of the story", fontsize=9, color=_INK)
-    axes.set_ylabel("accuracy", fontsize=9, color=_INK)
-    axes.tick_params(colors=_INK, labelsize=8)
-    axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
+    axes.set_xlabel("segment of the story", fontsize=9, color=INK)
+    axes.set_ylabel("accuracy", fontsize=9, color=INK)
+    axes.tick_params(colors=INK, labelsize=8)
+    axes.grid(color=INK, alpha=0.12, linewidth=0.6)
     for side, spine in axes.spines.items():
         spine.set_visible(side in {"left", "bottom"})
-        spine.set_color(_INK)
+        spine.set_color(INK)
 
 
 def _draw_levels(axes: Axes, chances: Mapping[str, float | None], scores: Scores, aspect: Aspect) -> None:
     known = [chance for chance in chances.values() if chance is not None]
     if known:
-        axes.axhline(max(known), color=_INK, linestyle=":", linewidth=1, alpha=0.7, label="chance")
+        axes.axhline(max(known), color=INK, linestyle=":", linewidth=1, alpha=0.7, label="chance")
     if scores.probe is not None:
         ceiling = scores.probe[f"probe_{aspect}_accuracy"]
-        axes.axhline(ceiling, color=_INK, linestyle="--", linewidth=1, alpha=0.5, label="probe's ceiling")
+        axes.axhline(ceiling, color=INK, linestyle="--", linewidth=1, alpha=0.5, label="probe's ceiling")

@@ -108,13 +108,13 @@ def test_names_are_put_back_whatever_the_side(made, read):
 def test_raters_who_agree_and_who_do_not(made, read):
     order = (SYSTEMS[1], SYSTEMS[0], SYSTEMS[2])
     one, same = filled(made, "Ada", order.index), filled(made, "Bo", order.index)
-    assert set(read(one, same).alpha.values()) == {1.0}
+    assert {found.alpha for found in read(one, same).agreement.values()} == {1.0}
     opposite = filled(made, "Cy", order[::-1].index)
     report = read(one, opposite)
-    assert all(alpha < 0 for alpha in report.alpha.values())
+    assert all(found.alpha < 0 for found in report.agreement.values())
     assert [rater.name for rater in report.raters] == ["Ada", "Cy"]
     assert {preference.p_value for preference in report.preferences} == {1.0}  # every story is tied
-    assert set(read(one).alpha.values()) == {None}
+    assert {found.alpha for found in read(one).agreement.values()} == {None}
 
 
 def test_what_is_wrong_in_files_is_counted(made, read):
