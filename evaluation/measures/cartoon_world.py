@@ -125,14 +125,10 @@ def accuracy_of(
 
 
 def agreement_values(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, Values]:
-    """Tell for each picture whether the probe sees what its text names: `character_agrees`, `place_agrees`."""
+    """Tell for each picture whose text names exactly one whether the probe sees that one: `<aspect>_agrees`."""
     return {
         f"{aspect}_agrees": {
-            story: [
-                (verdict.index, float(bool(verdict.sight(aspect).agrees)))
-                for verdict in found
-                if _judged(verdict, aspect)
-            ]
+            story: [(one.index, float(bool(one.sight(aspect).agrees))) for one in found if _judged(one, aspect)]
             for story, found in verdicts.items()
         }
         for aspect in ASPECTS
