@@ -9,15 +9,18 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from evaluation.comparing.comparison import Comparison
 from evaluation.comparing.sides import Evaluated, Side, open_evaluated, side_of
 from story_model.config import Settings
 from story_model.evaluate_config import EvaluateConfig
 from story_model.manifest import Manifest, StepResult, run_step
 from story_model.strict_json import read_json
+
+if TYPE_CHECKING:
+    from evaluation.comparing.comparison import Comparison
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +70,10 @@ def compare(left: Evaluated, right: Evaluated, settings: Settings) -> Manifest:
     return run_step(out_dir, work, step="compare", version=_VERSION, config=decisive, inputs=inputs)
 
 
-def read_comparison(out_dir: Path) -> Comparison:
+def read_comparison(out_dir: Path) -> "Comparison":
     """Read the result of a comparison."""
+    from evaluation.comparing.comparison import Comparison
+
     return Comparison.model_validate(read_json((out_dir / "comparison.json").read_bytes()))
 
 

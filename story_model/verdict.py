@@ -1,13 +1,14 @@
 """What came of holding a newly evaluated run against the best one so far: evaluation writes it, the flow shows it."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 Verdict = Literal["improved", "regressed", "undecided"]
-Standing = Literal["crowned", "improved", "regressed", "undecided", "champion", "incomparable"]
-"""`crowned`: there was no champion, or the user said so. `champion`: the run is the champion itself. `incomparable`:
-the champion cannot be read any more, and stays. The others: the verdict of the comparison."""
+Standing = Literal["crowned", "improved", "regressed", "undecided", "champion", "superseded", "incomparable"]
+"""`crowned`: there was no champion, or the user said so. `champion`: the run is the champion itself; `superseded`: it
+is older. `incomparable`: the champion cannot be read any more, and stays. The others: the verdict of the comparison."""
 
 
 class Change(BaseModel):
@@ -59,3 +60,11 @@ class ChampionOutcome(BaseModel):
     """`comparison.html`, within the run's folder."""
     tracking_run_id: str | None = None
     """MLflow run of the comparison, which holds the page too."""
+
+
+def read_standing(path: Path) -> ChampionOutcome | None:
+    """Read `standing.json`; none where there is none that can be read."""
+    try:
+        return ChampionOutcome.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from evaluation.comparing.sides import ConfigChange, Side
 from evaluation.judging.questions import Dimension
 from evaluation.statistics import Estimate
 from story_model.verdict import Verdict
@@ -17,21 +18,6 @@ JUDGE = "judge"
 
 class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class Side(_Row):
-    """One of the two runs."""
-
-    run: str
-    preset: str
-    seed: int
-    headline_policy: str
-    values_sha256: str
-    """Of everything that was measured on it."""
-    dataset_digest: str
-    config_sha256: str
-    code_version: str
-    """That evaluated it."""
 
 
 class Starts(_Row):
@@ -111,15 +97,6 @@ class JudgePairs(_Row):
     asked: int = 0
     usd: float = 0.0
     """What the answers cost, now or earlier."""
-
-
-class ConfigChange(_Row):
-    """A setting in which the runs differ."""
-
-    key: str
-    left: str | None
-    """None where the run's configuration does not have it."""
-    right: str | None
 
 
 class Comparison(_Row):

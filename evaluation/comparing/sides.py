@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
-from evaluation.comparing.comparison import ConfigChange, Side
 from story_model.config import RunConfig, read_config
 from story_model.manifest import Manifest, intact, read_manifest
 from story_model.workspace import RunFolder
@@ -20,6 +20,34 @@ StoryValues = dict[str, dict[int, float]]
 """Of one measure of one system, by story and index; index 0 is the story as a whole."""
 RunValues = dict[tuple[str, str], dict[str, StoryValues]]
 """By (mode, policy) and measure."""
+
+
+class Side(BaseModel):
+    """Where the numbers of one of the two runs come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str
+    preset: str
+    seed: int
+    headline_policy: str
+    values_sha256: str
+    """Of everything that was measured on it."""
+    dataset_digest: str
+    config_sha256: str
+    code_version: str
+    """That evaluated it."""
+
+
+class ConfigChange(BaseModel):
+    """A setting in which the runs differ."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    left: str | None
+    """None where the run's configuration does not have it."""
+    right: str | None
 
 
 @dataclass(frozen=True)
