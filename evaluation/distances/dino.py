@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Dinov2Model
 
@@ -37,11 +38,7 @@ def open_dino(folder: Path) -> tuple[Callable[[Tensor], Tensor], str]:
     kind = read_json((folder / "config.json").read_bytes())
     if not isinstance(kind, dict) or kind.get("model_type") != "dinov2":
         raise ValueError(f"{folder / 'config.json'} is not of a dinov2 model")
-    try:
-        network = Dinov2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{folder} cannot be opened as DINOv2: {str(error).splitlines()[0]}") from None
-    network = network.eval().requires_grad_(False)
+    network = _load(folder).eval().requires_grad_(False)
 
     def features(pictures: Tensor) -> Tensor:
         found: Tensor = network(pixel_values=pictures).last_hidden_state[:, 0]
@@ -49,6 +46,19 @@ def open_dino(folder: Path) -> tuple[Callable[[Tensor], Tensor], str]:
 
     digests = [sha256_of(path) for path in weights]
     return features, digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _load(folder: Path) -> Dinov2Model:
+    try:
+        network, found = Dinov2Model.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder} cannot be opened as DINOv2: {str(error).splitlines()[0]}") from None
+    if found["missing_keys"] or found["mismatched_keys"]:
+        lacking = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+        raise ValueError(f"{folder} lacks {len(lacking)} tensors of what its config.json describes, as {lacking[0]}")
+    return network
 
 
 def prepare(image: Image.Image) -> Tensor:

@@ -38,8 +38,8 @@ def story_features(
         rows = features_of([picture for _, picture in batch], network).numpy()
         found.update(zip((key for key, _ in batch), rows, strict=True))
     cache.add(network, found)
-    every = {**known, **found}
-    flat = np.stack([every[key] for key in keys]).astype(np.float64) if keys else np.empty((0, _width(every)))
+    rows_of = [found[key] if key in found else known[key] for key in keys]
+    flat = np.stack(rows_of).astype(np.float64) if rows_of else np.empty((0, _width(known)))
     counts = [sum(pair.pixels is not None for pair in story) for story in stories]
     return np.split(flat, np.cumsum(counts)[:-1])
 
@@ -48,13 +48,13 @@ def _new_pictures(
     pairs: Iterable[Pair], network: FeatureNetwork, square: Square, known: dict[str, Row], keys: list[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Open pictures one by one, note their keys, and prepare those that nobody has seen."""
-    seen = set(known)
+    seen: set[str] = set()
     for pair in pairs:
         assert pair.pixels is not None
         image = Image.fromarray(pair.pixels) if network.at_measured_size else pair.squared(square)
         key = picture_key(image)
         keys.append(key)
-        if key not in seen:
+        if key not in known and key not in seen:
             seen.add(key)
             yield key, network.prepare(image)
 

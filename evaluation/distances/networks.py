@@ -78,7 +78,7 @@ def random_network() -> FeatureNetwork:
 def _squashed(image: Image.Image, side: int) -> Tensor:
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BILINEAR)
-    return random_features.as_tensor(np.asarray(image)[None])[0]
+    return random_features.as_tensor(np.array(image)[None])[0]
 
 
 def features_of(inputs: list[Tensor], network: FeatureNetwork) -> Tensor:
