@@ -37,7 +37,7 @@ from story_model.evaluate_config import JudgeConfig
 from story_model.price_config import PriceConfig
 
 sys.path.append(str(PROJECT_DIR / "tests"))
-from fault_server import FAULTS, FaultServer, impatient, impatient_client, serving_faults
+from fault_server import FAULTS, IMPATIENT, FaultServer, quick_retries, serving_faults
 
 CONFIG = JudgeConfig(model="seer", price=PriceConfig(prompt_usd=1.0, completion_usd=10.0), concurrency=4)
 USD = 0.0002
@@ -113,8 +113,8 @@ def ask(url: str, folder: Path, number: int) -> None:
     """Judge everything, and write the judgements down at the very end."""
     tqdm.set_lock(threading.RLock())  # the usual one is a semaphore of the system's, which a kill would leave behind
     settings = Settings(_env_file=None, api_base_url=url, api_key="a-key-of-some-length")  # type: ignore[call-arg,arg-type]
-    with impatient():
-        panel = open_panel(CONFIG, settings, folder / "judge", connect=impatient_client)
+    with quick_retries():
+        panel = open_panel(CONFIG, settings, folder / "judge", patience=IMPATIENT)
         assert not isinstance(panel, str), panel
         rows = panel.judge(questions_of(number)).judgements
     done = folder / ".judgements.json"
@@ -139,10 +139,10 @@ def _until_done(
     server: FaultServer, folder: Path, number: int, kills: int, rng: random.Random, outcome: Outcome
 ) -> list[Judgement]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload(["evaluation.judging.panel"])
     found = folder / "judgements.json"
     rows: list[Judgement] = []
-    while outcome.runs_left_alone < _MOST_RUNS_LEFT_ALONE:
+    while len(outcome.failed_runs) < 3 and outcome.runs_left_alone < _MOST_RUNS_LEFT_ALONE:
         found.unlink(missing_ok=True)
         process = context.Process(target=ask, args=(server.url, folder, number))
         process.start()

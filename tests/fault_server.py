@@ -18,12 +18,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import openai
 import openai._base_client as client_timing
 from paid_server import Handler, PaidServer, completion, running
 
-from evaluation.judging import panel
-from story_model.asking.endpoint import Endpoint
+from evaluation.judging.panel import Patience
 
 BEFORE = (
     *("429 seconds", "429 date", "429", "500", "502 page", "503", "504", "reset before", "hang before"),
@@ -41,6 +39,8 @@ WORDS = (
 )
 """The answer was paid and is worth nothing: the model itself said it."""
 FAULTS = (*BEFORE, *DELIVERY, *WORDS)
+DENIED = ("400", "401", "403", "404")
+"""Not by chance: what a client did wrong, as the server sees it."""
 
 Words = Callable[[dict[str, Any]], str]
 
@@ -60,18 +60,23 @@ class FaultServer(PaidServer):
         hang_s: float = 30.0,
         drip_s: float = 0.02,
         retry_after_s: float = 0.01,
+        echoes: bool = False,
     ) -> None:
         super().__init__()
-        unknown = set(faults) - set(FAULTS)
+        unknown = set(faults) - {*FAULTS, *DENIED}
         assert not unknown, unknown
         self.words, self.name, self.knows_keys = words, name or question_of, knows_keys
         self.probability, self.faults, self.seed = probability, tuple(faults), seed
         self.hang_s, self.drip_s, self.retry_after_s = hang_s, drip_s, retry_after_s
+        self.echoes = echoes
+        """Whether all that it says repeats the request's Authorization; `{heard}` in words stands for it."""
         self.said: dict[str, list[str]] = {}
         """By question, the texts of the answers that were paid."""
         self.met: Counter[str] = Counter()
         """How often each fault was met."""
         self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        """The idempotency keys of the requests."""
         self.closing = threading.Event()
         self._times: Counter[str] = Counter()
 
@@ -90,16 +95,16 @@ class FaultServer(PaidServer):
         chance = random.Random(f"{self.seed} {question} {self._times[question]}")
         return chance.choice(self.faults) if self.faults and chance.random() < self.probability else None
 
-    def draw(self, body: dict[str, Any]) -> tuple[str, str | None]:
+    def draw(self, body: dict[str, Any], key: str | None) -> str | None:
         with self._lock:
             self.bodies.append(body)
-            question = self.name(body)
-            fault = self.fault_of(question)
+            self.keys.append(key)
+            fault = self.fault_of(self.name(body))
             if fault is not None:
                 self.met[fault] += 1
-            return question, fault
+            return fault
 
-    def pay(self, body: dict[str, Any], key: str | None, fault: str | None) -> dict[str, Any]:
+    def pay(self, body: dict[str, Any], key: str | None, fault: str | None, heard: str) -> dict[str, Any]:
         """Give the answer that the key had before, else a new one, paid."""
         with self._lock:
             if self.knows_keys and key in self._given:
@@ -107,7 +112,7 @@ class FaultServer(PaidServer):
                 return self._given[str(key)]
             question = self.name(body)
             self.paid[question] += 1
-            found = worded(self.words(body), fault)
+            found = worded(self.words(body).replace("{heard}", heard), fault, heard)
             self.said.setdefault(question, []).append(found["choices"][0]["message"]["content"])
             if key:
                 self._given[key] = found
@@ -119,12 +124,12 @@ def question_of(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body["messages"], sort_keys=True).encode()).hexdigest()
 
 
-def worded(text: str, fault: str | None) -> dict[str, Any]:
+def worded(text: str, fault: str | None, heard: str = "") -> dict[str, Any]:
     """Make a completion of the true answer, or of what a model that fails this way says."""
     score = json.loads(text).get("score") if text.lstrip().startswith("{") else None
-    reason = "Picture 1 keeps the line."
+    reason = f"Picture 1 keeps the line. {heard}".strip()
     nonsense = {
-        "not JSON": f"I would give this story {score} points.",
+        "not JSON": f"I would give this story {score} points. {heard}",
         "another schema": json.dumps({"verdict": {"points": score}}),
         "score NaN": f'{{"rationale": "{reason}", "score": NaN}}',
         "score 11": json.dumps({"rationale": reason, "score": 11}),
@@ -136,7 +141,7 @@ def worded(text: str, fault: str | None) -> dict[str, Any]:
         "empty": "",
         "null": None,
         "refusal": None,
-        "refusal in words": "I'm sorry, but I can't assist with that.",
+        "refusal in words": f"I'm sorry, but I can't assist with that. {heard}",
         "content filter": "",
         "cut by length": text[: len(text) // 2],
     }
@@ -145,19 +150,20 @@ def worded(text: str, fault: str | None) -> dict[str, Any]:
     message = found["choices"][0]["message"]
     message["content"] = nonsense.get(fault, text) if fault else text
     if fault == "refusal":
-        message["refusal"] = "I cannot judge this."
+        message["refusal"] = f"I cannot judge this. {heard}".strip()
     return found
 
 
 class FaultHandler(Handler):
     def complete(self, body: dict[str, Any]) -> None:
         server: FaultServer = self.server.paid_server
-        _, fault = server.draw(body)
+        key, heard = self.headers.get("idempotency-key"), self.headers.get("authorization", "")
+        fault, self.heard = server.draw(body, key), heard if server.echoes else ""
         with suppress(ConnectionError):
-            if fault in BEFORE:
+            if fault in BEFORE or fault in DENIED:
                 self._fail(fault, server)
                 return
-            answer = server.pay(body, self.headers.get("idempotency-key"), fault)
+            answer = server.pay(body, key, fault, self.heard)
             if server.delay_s:
                 server.closing.wait(server.delay_s)
             self._deliver(json.dumps(answer).encode(), fault, server)
@@ -168,16 +174,17 @@ class FaultHandler(Handler):
         elif fault == "hang before":
             self._hang(server)
         elif fault == "page in place of JSON":
-            self._send(b"<html><body>Please log in.</body></html>", 200, "text/html")
+            page = f"<html>{self.heard}<body>Please log in.</body></html>"
+            self._send(page.encode(), 200, f"text/html; for={self.heard}" if self.heard else "text/html")
         elif fault == "502 page":
-            self._send(b"<html><h1>502 Bad Gateway</h1></html>", 502, "text/html")
+            self._send(f"<html><h1>502 Bad Gateway</h1>{self.heard}</html>".encode(), 502, "text/html")
         else:
             waits = {
                 "429 seconds": f"{server.retry_after_s:g}",
                 "429 date": email.utils.formatdate(time.time() + server.retry_after_s, usegmt=True),
             }
             told = {"retry-after": waits[fault]} if fault in waits else {}
-            said = {"error": {"message": f"the server says {fault}", "type": "server_error"}}
+            said = {"error": {"message": f"the server says {fault} {self.heard}".strip(), "type": "server_error"}}
             self._send(json.dumps(said).encode(), int(fault.split()[0]), "application/json", told)
 
     def _deliver(self, data: bytes, fault: str | None, server: FaultServer) -> None:
@@ -241,20 +248,16 @@ def serving_faults(words: Words, **ways: Any) -> Iterator[FaultServer]:
             server.closing.set()
 
 
+IMPATIENT = Patience(timeout_s=0.5, wall_s=2.0, poll_s=0.01)
+"""Of a judge that tests wait for."""
+
+
 @contextmanager
-def impatient(*, wall_s: float = 2.0, first_wait_s: float = 0.001) -> Iterator[None]:
-    """Shorten what judges and endpoints made inside wait: for a whole answer, and before they try again."""
-    of_endpoint = Endpoint.__init__.__kwdefaults__
-    assert of_endpoint is not None
-    before = (client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY, panel._WALL_S, of_endpoint["wall_s"])
+def quick_retries(first_wait_s: float = 0.001) -> Iterator[None]:
+    """Shorten what clients wait before they try again, where the server does not say."""
+    before = (client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY)
     client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY = first_wait_s, 8 * first_wait_s
-    panel._WALL_S = of_endpoint["wall_s"] = wall_s
     try:
         yield
     finally:
-        client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY, panel._WALL_S, of_endpoint["wall_s"] = before
-
-
-def impatient_client(address: str, key: str, *, timeout_s: float = 0.5) -> openai.OpenAI:
-    """Connect as a panel does, and wait less for the next byte."""
-    return openai.OpenAI(base_url=address, api_key=key, max_retries=panel._RETRIES, timeout=timeout_s)
+        client_timing.INITIAL_RETRY_DELAY, client_timing.MAX_RETRY_DELAY = before
