@@ -19,7 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from pydantic import BaseModel
+from tqdm import tqdm
 
 from evaluation.external_forms import ExternalStory, read_story, read_system
 from evaluation.pictures import Pair, Pixels, Telling, measured
@@ -31,6 +33,8 @@ from story_model.workspace import RunFolder, contained
 MODE = "external"
 """In the place of a mode; the system's name is in that of the policy, so that no system of ours has the same name."""
 MAPPING = "mapping.csv"
+_LONGEST = 8
+_MOST_PIXELS = 1 << 26
 _UNLIKE = 40.0
 """Mean difference of pixels (of 255) beyond which an opening is hardly the dataset's; recompressed, it is below 10."""
 
@@ -107,9 +111,9 @@ def read_external(
     """
     system = read_system(folder)
     reading = _Reading(folder, list(validation), square, system.name)
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
-            reading.add(path.name)
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for name in tqdm(names, desc=f"{MODE}-{system.name}", unit="story", mininterval=2):
+        reading.add(name)
     tellings = list(reading.tellings.values())
     notes = reading.notes(url=system.url, notes=system.notes)
     if not tellings:
@@ -147,7 +151,11 @@ class _Reading:
         if story_id in self.tellings:
             raise ValueError(f"story {story_id} is in folder {self._folders[story_id]} already")
         telling, sizes = self._telling(self._stories[story_id], found)
-        if found.opening is not None and self._is_unlike(found.opening, telling.opening.pixels):
+        if (
+            found.opening is not None
+            and size_text(found.opening)
+            and self._is_unlike(found.opening, telling.opening.pixels)
+        ):
             self._unlike.append(name)
         self.tellings[story_id], self._folders[story_id] = telling, name
         self._found.append(found)
@@ -158,14 +166,13 @@ class _Reading:
             Pair(index, story.captions[index], picture, self._pixels(picture))
             for index, picture in enumerate(story.images[: len(found.texts) + 1])
         ]
+        shapes = [size_text(path) for path in found.pictures if path is not None]
         told = tuple(
             Pair(index, text, picture, None if picture is None else self._pixels(picture), self._square)
             for index, (text, picture) in enumerate(zip(found.texts, found.pictures, strict=True), start=1)
         )
-        sizes = ["{} x {}".format(*size_of(path.read_bytes())) for path in found.pictures if path is not None]
-        return Telling(
-            story.story_id, MODE, self._name, replace(true[0], square=self._square), told, tuple(true[1:])
-        ), sizes
+        opening = replace(true[0], square=self._square)
+        return Telling(story.story_id, MODE, self._name, opening, told, tuple(true[1:])), shapes
 
     def _pixels(self, source: bytes | Path) -> Pixels:
         return measured(source, square=self._square)
@@ -193,6 +200,24 @@ class _Reading:
             unmatched=self._unmatched,
             unlike_openings=self._unlike,
         )
+
+
+def size_text(path: Path) -> str:
+    """Give a picture's `width x height`, without decoding it.
+
+    Raises:
+        ValueError: it is none, or of a shape that would take all memory once its shorter side is scaled up.
+    """
+    try:
+        width, height = size_of(path.read_bytes())
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path.name} cannot be decoded: {error}") from None
+    if max(width, height) > _LONGEST * min(width, height) or width * height > _MOST_PIXELS:
+        raise ValueError(
+            f"{path.name} has {width} x {height} pixels; at most {_MOST_PIXELS:,} are read, and {_LONGEST} times as long "
+            "as wide"
+        )
+    return f"{width} x {height}"
 
 
 def read_mapping(folder: Path, stories: Mapping[str, Story]) -> dict[str, str]:

@@ -177,11 +177,27 @@ def undone_by(wins: int, losses: int) -> int:
 def as_text(published: Published) -> str:
     """Lay everything out for a terminal."""
     parts = [_study(study) for study in published.studies]
-    return "\n\n".join([*parts, "Not to be tested\n" + "\n".join(_wrapped(one) for one in published.further)]) + "\n"
+    reading = (
+        "p: sign test of wins against losses; Holm: p adjusted for the study's dimensions; win rate of the stories "
+        "that are no ties, with 95 % interval; needed: the lowest win rate that is significant among so many; undone "
+        "by: how many wins, had they been losses, would leave nothing significant (at 5 %)."
+    )
+    return (
+        "\n\n".join(
+            [
+                *parts,
+                textwrap.fill(reading, 110),
+                "Not to be tested\n" + "\n".join(_wrapped(one) for one in published.further),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _study(study: Analysis) -> str:
-    head = f"{'':14}{'published %':>18}{'counts':>15}{'p':>9}{'Holm':>9}  {'win rate of decided':<22}{'undone by'}"
+    head = f"{'':14}{'published %':>18}{'counts':>15}" + _tested(
+        "p", "Holm", "win rate of decided", "needed", "undone by"
+    )
     names = f"{'':14}{'win':>6}{'tie':>6}{'loss':>6}{'win':>5}{'tie':>5}{'loss':>5}"
     floor = (
         f"The least that {study.counted_n} could show, were all decided: a win rate of "
@@ -197,8 +213,13 @@ def _row(row: Row) -> str:
     printed = "".join(f"{share:6.1f}" for share in row.printed)
     counts = "".join(f"{count:5d}" for count in (table.wins, table.ties, table.losses))
     spread = f"{_percent(rate.value)} ({_percent(rate.low)} to {_percent(rate.high)})" if rate else "-"
-    undone = f"{row.undone_by} turned" if row.undone_by else "nothing to undo"
-    return f"  {row.dimension:12}{printed}{counts}{_p(table.sign_p):>9}{_p(row.holm_p):>9}  {spread:<22}{undone}"
+    undone = f"{row.undone_by} turned over" if row.undone_by else "nothing to undo"
+    tested = _tested(_p(table.sign_p), _p(row.holm_p), spread, _percent(table.least_significant), undone)
+    return f"  {row.dimension:12}{printed}{counts}{tested}"
+
+
+def _tested(p: str, holm_p: str, rate: str, needed: str, undone: str) -> str:
+    return f"{p:>9}{holm_p:>9}  {rate:<22}{needed:>6}  {undone}"
 
 
 def _p(value: float) -> str:

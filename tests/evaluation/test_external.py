@@ -151,10 +151,10 @@ def test_pictures_of_any_shape_become_the_square_that_the_datasets_do(system, va
 
 
 def test_odd_sizes_and_unequal_lengths_are_counted(system, validation):
-    numbered(system / "v-0", [1, 2], ["x"] * 2, size=(7, 300))
+    numbered(system / "v-0", [1, 2], ["x"] * 2, size=(40, 300))
     numbered(system / "w-0", [1], ["x"])
     notes = read_external(system, validation, SQUASH)[2]
-    assert (notes.sizes, notes.segments) == ({"7 x 300": 2, "64 x 64": 1}, {1: 1, 2: 1})
+    assert (notes.sizes, notes.segments) == ({"40 x 300": 2, "64 x 64": 1}, {1: 1, 2: 1})
 
 
 def test_an_opening_unlike_the_datasets_is_named(system, validation):
@@ -227,6 +227,14 @@ def test_a_picture_that_cannot_be_decoded_skips_its_story(system, validation):
     for damaged in (b"", b"GIF89a nothing", whole[: len(whole) // 2]):
         (system / "v-0" / "01.png").write_bytes(damaged)
         assert "cannot be decoded" in reason(system, validation, "v-0")
+
+
+@pytest.mark.parametrize("size", [(1, 9), (90, 10), (9000, 8000)])
+def test_a_picture_that_would_fill_the_memory_is_not_scaled_up(system, validation, size):
+    """At 1 x 9 a crop to 1,024 would first be 1,024 x 9,216; at 1 x 10,000 some 30 GB."""
+    numbered(system / "v-0", [1], ["x"])
+    Image.new("1", size).save(system / "v-0" / "01.png")
+    assert f"01.png has {size[0]} x {size[1]} pixels" in reason(system, validation, "v-0")
 
 
 def test_a_png_whose_parts_have_wrong_lengths_is_an_error_that_says_so():
