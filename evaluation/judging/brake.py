@@ -1,6 +1,8 @@
 """When nothing more is asked: the budget is spent, or the endpoint has failed too often."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _DOWN_IN_A_ROW = 3
 _REFUSED_IN_A_ROW = 12
@@ -74,6 +76,15 @@ class Brake:
         """Asking on is of no use."""
         with self._lock:
             self._stop(reason)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stop where what is done meanwhile breaks: an answer that cannot be kept must not be followed by others."""
+        try:
+            yield
+        except BaseException:
+            self.stop("this evaluation broke off")
+            raise
 
     def _stop(self, reason: str) -> None:
         self._reason = self._reason or reason

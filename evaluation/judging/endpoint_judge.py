@@ -156,22 +156,22 @@ class EndpointJudge:
     def _singly(self, todo: Mapping[str, Put], brake: Brake) -> dict[str, _Failure]:
         failures: dict[str, _Failure] = {}
         bar = tqdm(total=len(todo), desc=f"judge {self.name}", unit="answer", mininterval=2)
-        with bar, ThreadPoolExecutor(self._concurrency) as pool:
+        with bar, ThreadPoolExecutor(self._concurrency) as pool, brake.held():
             coming = {pool.submit(self._ask_one, put, brake): key for key, put in todo.items()}
-            try:
-                for done in as_completed(coming):
-                    failure = done.result()
-                    if failure is not None:
-                        failures[coming[done]] = failure
-                    bar.update()
-            except BaseException:
-                brake.stop("this evaluation was ended")  # else those that wait in the pool would still be asked
-                raise
+            for done in as_completed(coming):
+                failure = done.result()
+                if failure is not None:
+                    failures[coming[done]] = failure
+                bar.update()
         return failures
 
     def _ask_one(self, put: Put, brake: Brake) -> _Failure | None:
         if brake.reason:
             return _Failure("not_asked", brake.reason)
+        with brake.held():
+            return self._answered(put, brake)
+
+    def _answered(self, put: Put, brake: Brake) -> _Failure | None:
         messages = sent(self._form.messages(put.question))
         options, schema = self._form.options(), self._form.schema(put.question)
         ledger = self._ledger_of(batch=False)

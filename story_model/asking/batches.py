@@ -123,7 +123,7 @@ class Batches:
         for batch in self._endpoint.client.batches.list(limit=100):
             if isinstance(batch.metadata, dict) and batch.metadata.get(_MARK) == sent.name:
                 return batch.id
-            if batch.created_at < sent.at - _DAY_S:
+            if isinstance(batch.created_at, int) and batch.created_at < sent.at - _DAY_S:
                 return None
         return None
 
