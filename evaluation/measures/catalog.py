@@ -70,24 +70,23 @@ def _style() -> list[Measure]:
 
 
 def _characters() -> list[Measure]:
+    seen = {
+        "character": "as the probe of the drawn series sees them",
+        "clip_character": "CLIP, whole pictures",
+        "dino_character": "DINOv2, whole pictures",
+    }
     return [
         measure
-        for prefix, network in _NETWORKS.items()
+        for prefix, how in seen.items()
         for measure in (
+            Measure(f"{prefix}_likeness", None, f"Cosine with earlier pictures of the character named ({how})."),
             Measure(
-                f"{_of(prefix)}_likeness", None, f"Cosine with earlier pictures of the character named ({network})."
-            ),
-            Measure(
-                f"{_of(prefix)}_contrast",
+                f"{prefix}_contrast",
                 "higher",
-                f"Cosine with earlier pictures of the character named minus that with others' ({network}).",
+                f"Cosine with earlier pictures of the character named minus that with others' ({how}).",
             ),
         )
     ]
-
-
-def _of(prefix: str) -> str:
-    return "character" if prefix == "similarity" else f"{prefix}_character"
 
 
 def _copies() -> list[Measure]:

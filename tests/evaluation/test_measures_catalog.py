@@ -79,8 +79,8 @@ def everything(tellings, clip):
     keyframes = np.stack([still(value) for value in (0, 60, 200)])
     return {
         **in_network(tellings, seen, "similarity", "character"),
-        **in_network(tellings, clipped, "clip_i", "clip_i_character"),
-        **in_network(tellings, dino, "dino_i", "dino_i_character"),
+        **in_network(tellings, clipped, "clip_i", "clip_character"),
+        **in_network(tellings, dino, "dino_i", "dino_character"),
         **alignment_of(tellings, clipped, clip.texts),
         **style_of(standardised(styles, base_of(styles))),
         **colours_of(tellings),
