@@ -156,8 +156,8 @@ def _squash(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def sample_keyframes(dataset_dir: Path, number: int, *, square: Square, seed: int) -> Pixels:
-    """Draw up to `number` training pictures, [N, side, side, 3], reading no more row groups than they need."""
+def sample_keyframes(dataset_dir: Path, number: int, *, square: Square, seed: int) -> list[Pair]:
+    """Draw up to `number` training pictures, without their texts, reading no more row groups than they need."""
     files = [pq.ParquetFile(path) for path in sorted((dataset_dir / "data").glob("*/train-*.parquet"))]
     rng = np.random.default_rng(seed)
     groups = [(file, group) for file in files for group in range(file.num_row_groups)]
@@ -169,4 +169,4 @@ def sample_keyframes(dataset_dir: Path, number: int, *, square: Square, seed: in
         if len(found) >= number:
             break
     chosen = rng.permutation(len(found))[:number]
-    return stack([Pair(0, "", None, measured(found[row], square=square)) for row in chosen])
+    return [Pair(0, "", found[row], measured(found[row], square=square), square) for row in chosen]

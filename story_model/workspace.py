@@ -13,6 +13,7 @@ workspace/<run>/
                        baseline
     stories/<mode>-<policy>/   told stories; <mode>-captions_alone: the baseline's
     probe/             the classifier that names who and where on the drawn series
+    seen/              what evaluation's networks make of pictures
     judge/             the judge's answers, each paid for once
     evaluation/        scores, tables, report.html
     comparisons/<run>/ this run beside an earlier one
@@ -97,6 +98,11 @@ class RunFolder:
     def probe_dir(self) -> Path:
         """The classifier of the drawn series; it outlives `evaluation/`, emptied when stories are told anew."""
         return self.root / "probe"
+
+    @property
+    def seen_dir(self) -> Path:
+        """What networks that measure make of pictures; it outlives `evaluation/`, so that each is looked at once."""
+        return self.root / "seen"
 
     @property
     def judge_dir(self) -> Path:

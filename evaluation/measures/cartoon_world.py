@@ -56,6 +56,10 @@ class Verdict:
         return self.character if aspect == "character" else self.place
 
 
+Verdicts = Mapping[str, Sequence[Verdict]]
+"""Of each story, by its id."""
+
+
 class Accuracy(BaseModel):
     """How often the probe sees what the text names, over one system's pictures."""
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from PIL import ImageOps
 
-from evaluation.measures.cartoon_world import Sight, Verdict
+from evaluation.measures.cartoon_world import Sight, Verdict, Verdicts
 from evaluation.pictures import Pair, Telling
-from evaluation.scores import Verdicts
 from evaluation.systems import CAPTIONS_ALONE
 from story_model.config import Transform
 
