@@ -242,7 +242,8 @@ class Batches:
             raise ValueError(f"batch {batch.id} was denied: {results.denied}; check STORY_API_KEY and the model's name")
         if batch.status == "cancelled":
             raise ValueError(f"batch {batch.id} was cancelled; run again to hand the rest of it in anew")
-        said = [one_line(f"{error.code}: {error.message}") for error in (batch.errors and batch.errors.data) or []]
+        errors = [f"{error.code}: {error.message}" for error in (batch.errors and batch.errors.data) or []]
+        said = [one_line(self._endpoint.hide_key(words.encode()).decode()) for words in errors]
         if batch.status == "failed" and not any(_LATER in words for words in said):
             raise ValueError(f"batch {batch.id} failed: {'; '.join(said[:3]) or 'no reason is given'}")
 

@@ -4,6 +4,7 @@ Every answer goes to a ledger on disk before it is used; the same question is an
 the run was killed or the dataset is rebuilt with other settings.
 """
 
+import json
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ import openai
 
 from story_model.asking.answers import Answer, Ledger, question_key
 from story_model.asking.replies import QuestionRefused, answer_of, error_message, one_line
+from story_model.asking.secrecy import Secrets, without_credentials
 from story_model.config import Settings
 from story_model.store import Store, open_store
 from story_model.strict_json import read_json
@@ -30,8 +32,6 @@ _DENIED = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotF
 _DOWN = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
 _SHORT = {"max_tokens": 1, "temperature": 0}
 _IDEMPOTENCY = "Idempotency-Key"
-_SHORTEST_KEY = 8
-"""What is shorter guards nothing, and may be a word of an answer."""
 
 _Result = TypeVar("_Result")
 
@@ -62,6 +62,8 @@ class Endpoint:
         self._store = store
         self._wall_s = wall_s
         self._settings = settings
+        named = client.default_headers.get("Authorization")
+        self._secrets = Secrets([client.api_key, *str(named or "").split()])
         self._ledgers: dict[str, Ledger] = {}
         self._asking: dict[tuple[str, str], Future[Answer]] = {}
         self._lock = threading.Lock()
@@ -173,7 +175,7 @@ class Endpoint:
         """
 
         def listed() -> object:
-            return read_json(self.client.models.with_raw_response.list().content)
+            return read_json(self.hide_key(self.client.models.with_raw_response.list().content))
 
         try:
             body = self.within(listed)
@@ -199,7 +201,9 @@ class Endpoint:
                 raise self.unusable(error) from None
             except openai.APIStatusError as error:
                 if not self.adapt(error.body, request):
-                    raise QuestionRefused(self._reason(error), code=str(error.code or "")) from None
+                    raise QuestionRefused(
+                        self._reason(error), code=self._secrets.hide_text(str(error.code or ""))
+                    ) from None
 
     def _put(self, request: dict[str, Any], key: str | None) -> Answer:
         completions = self.client.chat.completions.with_raw_response
@@ -210,7 +214,7 @@ class Endpoint:
         try:
             body = read_json(content)
         except ValueError:
-            kind = raw.headers.get("content-type", "no content type")
+            kind = one_line(self._secrets.hide_text(raw.headers.get("content-type", "no content type")))
             start = one_line(content[:60].decode(errors="replace"))
             raise ValueError(
                 f"the endpoint {self.client.base_url} answers with something else than JSON ({kind}: {start!r}); "
@@ -232,11 +236,16 @@ class Endpoint:
 
     def hide_key(self, content: bytes) -> bytes:
         """Blacken our key in what a server says, for it goes to ledgers, logs and reports."""
-        key = self.client.api_key.encode()
-        return content.replace(key, b"***") if len(key) >= _SHORTEST_KEY else content
+        return self._secrets.hide(content)
 
     def _reason(self, error: openai.APIError) -> str:
-        return self.hide_key(_reason(error).encode()).decode()
+        """Take the words of an error; the client puts the status before a reply that is no JSON."""
+        body = json.loads(self._secrets.hide_text(json.dumps(error.body)))
+        said = error_message({"error": body}) if isinstance(body, dict) else ""
+        message = self._secrets.hide_text(error.message)
+        if said or not isinstance(error, openai.APIStatusError):
+            return said or one_line(message)
+        return one_line(message.removeprefix(f"Error code: {error.status_code} - ")) or f"status {error.status_code}"
 
     def within(self, call: Callable[[], _Result]) -> _Result:
         """Call, and wait no longer than a question may take.
@@ -272,19 +281,13 @@ def connect(settings: Settings, model: str | None, ledger_dir: Path, *, setting:
         raise ValueError("no endpoint is configured; set STORY_API_BASE_URL (and STORY_API_KEY)")
     if not model:
         raise ValueError(f"no model is configured; set {setting}")
+    address, credentials = without_credentials(settings.api_base_url)
     client = openai.OpenAI(
-        base_url=settings.api_base_url,
+        base_url=address,
+        default_headers=credentials,
         api_key=settings.api_key.get_secret_value() or "none",
         max_retries=_RETRIES,
         timeout=_TIMEOUT_S,
     )
     store = open_store(settings.store, ledger_dir.parent.parent)
     return Endpoint(client, model, ledger_dir, store=store)
-
-
-def _reason(error: openai.APIError) -> str:
-    """Take the words of an error; the client puts the status before a reply that is no JSON."""
-    said = error_message({"error": error.body}) if isinstance(error.body, dict) else ""
-    if said or not isinstance(error, openai.APIStatusError):
-        return said or one_line(error.message)
-    return one_line(error.message.removeprefix(f"Error code: {error.status_code} - ")) or f"status {error.status_code}"
