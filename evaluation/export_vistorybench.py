@@ -4,19 +4,20 @@
     OUT/dataset/<system>/ViStory/<story>/story.json                                    the prompts of those shots
     OUT/manifest.json                                                                  which story is which
 
-As read in github.com/ViStoryBench/vistorybench: outputs are `{method}/{mode}/{language}/{timestamp}/{story}`, stories
-are called by digits, languages `en` or `ch`, timestamps `YYYYMMDD_HHMMSS` (vistorybench/dataset_loader/read_outputs.py,
-README 3.1); pictures are `shots/shot_00.png`, counted from 00 (utils/ensure_shots_subdir.py, data_process/
-inference_custom/nanobanana/run_custom.py) and taken in natural order; `story.json` has the keys that
-vistorybench/data_process/dataset_process/dataset_load.py asks for. A story is only judged where it has as many shots as
+As read in github.com/ViStoryBench/vistorybench: stories are called by digits, languages `en` or `ch`, timestamps
+`YYYYMMDD_HHMMSS` (vistorybench/dataset_loader/read_outputs.py); pictures are counted from 00 and taken in natural order
+(utils/ensure_shots_subdir.py, data_process/inference_custom/nanobanana/run_custom.py); `story.json` has the keys that
+vistorybench/data_process/dataset_process/dataset_load.py asks for. A story is judged only where it has as many shots as
 pictures (vistorybench/bench/prompt_align/prompt_align_evaluator.py), so a segment without a picture is left out of
 both. Each system gets a dataset of its own, for each wrote its own texts:
 
     bench_run.py --dataset_path OUT/dataset/<system> --outputs_path OUT/outputs --method storystream --mode <system>
         --language en --metrics csd aesthetic diversity prompt_align
 
-There are no characters with reference pictures, nor camera or setting apart from the text: `cids` and the parts that
-compare with references have nothing to go by. Openings are the dataset's own and not exported.
+Characters are not told apart here. `csd` compares with the picture of a character, and breaks off where there is none
+(vistorybench/bench/style/csd_evaluator.py); the story's opening stands in for it, as `Opening`, who is in no shot: its
+cross score is the likeness in style to the opening. Of `prompt_align` only `character_action` has a prompt to go by
+(camera and setting are not apart from the text), and `cids` has nothing.
 """
 
 import argparse
@@ -31,8 +32,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from evaluation.external_forms import told_story
 from evaluation.systems import systems_of
 from story_model.config import read_config
 from story_model.manifest import code_version, digest_of, read_manifest
@@ -44,6 +46,7 @@ Language = Literal["en", "ch"]
 METHOD = "storystream"
 _TIMESTAMP = re.compile(r"\d{8}_\d{6}")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_REFERENCE = "Opening"
 _MOST_STORIES = 999
 """Its story ids have at most three digits."""
 
@@ -52,7 +55,7 @@ class ExportedStory(BaseModel):
     """One story of one system."""
 
     story: str
-    """Its number, the folder's name."""
+    """The folder's name, a number."""
     story_id: str
     shots: int
     without_picture: int
@@ -161,12 +164,9 @@ def _read_told(told_dir: Path) -> list[_Told]:
     found = []
     for path in sorted(told_dir.glob("*/story.json")):
         try:
-            story = ToldStory.model_validate(read_json(path.read_bytes()))
-        except ValidationError as error:
-            raise ValueError(f"{path} is no told story: {error.errors()[0]['msg']}") from None
+            found.append(_Told(path.parent, told_story(path.parent)))
         except ValueError as error:
-            raise ValueError(f"{path} is no told story: {error}") from None
-        found.append(_Told(path.parent, story))
+            raise ValueError(f"{path.parent}: {error}; tell the stories again") from None
     return found
 
 
@@ -190,7 +190,7 @@ def _write_system(
             continue
         number = numbers[story_id]
         _write_shots(root / outputs / number / "shots", one)
-        _write_prompts(root / dataset / number, one.shots, language)
+        _write_prompts(root / dataset / number, one, language)
         without = len(one.story.segments) - 1 - len(one.shots)
         exported.append(ExportedStory(story=number, story_id=story_id, shots=len(one.shots), without_picture=without))
     return {"outputs": outputs, "dataset": dataset, "stories": exported, "skipped": skipped}
@@ -199,23 +199,36 @@ def _write_system(
 def _write_shots(folder: Path, told: _Told) -> None:
     folder.mkdir(parents=True)
     for number, segment in enumerate(told.shots):
-        path = contained(told.folder, segment.image or "")
-        if not path.is_file():
-            raise ValueError(f"{path} is named by {told.folder / 'story.json'} but is not there; tell the story again")
-        picture = path.read_bytes()
-        if not picture.startswith(_PNG):
-            raise ValueError(f"{path} is no PNG; tell the story again")
-        (folder / f"shot_{number:02d}.png").write_bytes(picture)
+        (folder / f"shot_{number:02d}.png").write_bytes(_png(told, segment))
 
 
-def _write_prompts(folder: Path, shots: Sequence[Segment], language: Language) -> None:
-    folder.mkdir(parents=True)
+def _png(told: _Told, segment: Segment) -> bytes:
+    path = contained(told.folder, segment.image or "")
+    if not path.is_file():
+        raise ValueError(f"{path} is named by {told.folder / 'story.json'} but is not there; tell the story again")
+    picture = path.read_bytes()
+    if not picture.startswith(_PNG):
+        raise ValueError(f"{path} is no PNG; tell the story again")
+    return picture
+
+
+def _write_prompts(folder: Path, told: _Told, language: Language) -> None:
+    pictures = folder / "image" / _REFERENCE
+    pictures.mkdir(parents=True)
+    (pictures / "00.png").write_bytes(_png(told, told.story.segments[0]))
     story = {
         "Story_type": {language: "StoryStream"},
-        "Characters": {},
-        "Shots": [_prompt(index, shot.text, language) for index, shot in enumerate(shots, start=1)],
+        "Characters": {_REFERENCE: _reference(told.story.segments[0].text, language)},
+        "Shots": [_prompt(index, shot.text, language) for index, shot in enumerate(told.shots, start=1)],
     }
     (folder / "story.json").write_text(json.dumps(story, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _reference(text: str, language: Language) -> dict[str, object]:
+    names = {f"name_{one}": _REFERENCE for one in ("en", language)} | {
+        f"prompt_{one}": text for one in ("en", language)
+    }
+    return {"tag": "non_human", **names, "num_of_appearances": 0}
 
 
 def _prompt(index: int, text: str, language: Language) -> dict[str, object]:

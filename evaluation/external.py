@@ -214,8 +214,8 @@ def size_text(path: Path) -> str:
         raise ValueError(f"{path.name} cannot be decoded: {error}") from None
     if max(width, height) > _LONGEST * min(width, height) or width * height > _MOST_PIXELS:
         raise ValueError(
-            f"{path.name} has {width} x {height} pixels; at most {_MOST_PIXELS:,} are read, and {_LONGEST} times as long "
-            "as wide"
+            f"{path.name} has {width} x {height} pixels; at most {_MOST_PIXELS:,} are read, and {_LONGEST} times as "
+            "long as wide"
         )
     return f"{width} x {height}"
 

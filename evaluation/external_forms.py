@@ -115,7 +115,12 @@ def read_story(folder: Path) -> ExternalStory:
     raise ValueError("holds no story: no story.json, no ori_01.jpg, no 01.png")
 
 
-def _read_told(folder: Path) -> ExternalStory:
+def told_story(folder: Path) -> ToldStory:
+    """Read a folder's `story.json`.
+
+    Raises:
+        ValueError: it is none, or its segments are not numbered 0, 1, ...
+    """
     try:
         told = ToldStory.model_validate(read_json((folder / "story.json").read_bytes()))
     except ValidationError as error:
@@ -125,6 +130,11 @@ def _read_told(folder: Path) -> ExternalStory:
         raise ValueError(f"story.json is no JSON: {error}") from None
     if [segment.index for segment in told.segments] != list(range(len(told.segments))) or len(told.segments) < 2:
         raise ValueError("story.json: segments must be numbered 0, 1, ...; 0 is the opening")
+    return told
+
+
+def _read_told(folder: Path) -> ExternalStory:
+    told = told_story(folder)
     pictures = [None if segment.image is None else _file(folder, segment.image) for segment in told.segments]
     texts = tuple(segment.text for segment in told.segments[1:])
     return ExternalStory("story.json", told.story_id, texts, tuple(pictures[1:]), pictures[0], f"mode {told.mode}")

@@ -60,6 +60,15 @@ def test_every_shot_has_its_own_text_where_its_loader_looks(run, tmp_path):
     assert all(shot.keys() >= SHOT_KEYS for shot in prompts)
 
 
+def test_the_opening_stands_in_for_the_reference_without_which_csd_breaks_off(run, tmp_path):
+    export(run, tmp_path / "out", systems=[SYSTEM], language="ch")
+    story = tmp_path / "out" / "dataset" / SYSTEM / "ViStory" / "02"
+    ((name, character),) = json.loads((story / "story.json").read_text())["Characters"].items()
+    assert (character["name_en"], character["name_ch"], character["num_of_appearances"]) == ("Opening", "Opening", 0)
+    told = run.told_dir("free", "window") / "e5-0" / "00.png"
+    assert (story / "image" / name / "00.png").read_bytes() == told.read_bytes()
+
+
 def test_chinese_stories_still_have_the_english_names_that_its_loader_asks_for(run, tmp_path):
     export(run, tmp_path / "out", systems=[SYSTEM], language="ch")
     assert shots_of(tmp_path / "out", SYSTEM, language="ch")
@@ -143,6 +152,14 @@ def test_a_picture_outside_of_the_told_story_is_not_exported(damaged, tmp_path):
     story = ToldStory(story_id="e5/0", mode="free", policy="window", segments=segments)
     (folder / "story.json").write_text(story.model_dump_json())
     with pytest.raises(ValueError, match="leaves"):
+        export(run, tmp_path / "out", systems=[SYSTEM])
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"story_id": "e5/0", "mode": "free", "policy": "x", "segments": []}'])
+def test_a_damaged_story_is_named(damaged, tmp_path, content):
+    run, folder = damaged
+    (folder / "story.json").write_text(content)
+    with pytest.raises(ValueError, match=r"e5-0: story\.json"):
         export(run, tmp_path / "out", systems=[SYSTEM])
 
 
