@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
+from evaluation.judging.anchors import AnchorSet, first_repeat
 from evaluation.judging.questions import DIMENSIONS, REFERENCE, Purpose, Question
 from evaluation.judging.spoiled import GOOD, MUST_FALL, ShownStory, spoil, why_not
 from evaluation.pictures import Pair, Telling
@@ -136,6 +137,27 @@ def self_test_questions(stories: Sequence[ShownStory], *, seed: int, repeats: in
             for dimension in dimensions
         ]
     return Asks(tuple(questions), tuple(left_out))
+
+
+def anchor_questions(anchors: AnchorSet, *, round_name: str, repeats: int = 1) -> Asks:
+    """Ask for the scores of all anchors in each dimension, anew in each round (`anchors.first_repeat`).
+
+    Args:
+        anchors: the frozen set.
+        round_name: whatever is the same within a round and in no other, such as the ISO week.
+        repeats: how often each question is asked in a round.
+    """
+    first = first_repeat(round_name)
+    return Asks(
+        tuple(
+            Question(
+                "anchor", dimension, anchor.story.story_id, (REFERENCE,), (anchor.story.pairs,), repeat, anchor.label
+            )
+            for repeat in range(first, first + repeats)
+            for anchor in anchors.anchors
+            for dimension in DIMENSIONS
+        )
+    )
 
 
 def _at(number: int, systems: Systems, square: Square | None) -> list[tuple[str, Telling]]:
