@@ -279,3 +279,29 @@ def test_an_intention_that_came_to_nothing_is_no_obstacle(server, tmp_path):
     server.create = created
     assert Asked(server, tmp_path).ask(*FOUR) == {}
     assert set(server.paid.values()) == {1}
+
+
+def test_a_question_with_a_key_of_its_own_is_answered_under_that(server, tmp_path):
+    asked = Asked(server, tmp_path)
+    repeats = [Question("e0", FOUR[0].messages, OPTIONS, key) for key in ("first", "second")]
+    assert asked.ask(*repeats) == {}
+    assert [asked.endpoint.ledger("e0").get(key).text for key in ("first", "second")] == [SEEN[0]] * 2
+    assert server.paid["question 0"] == 2
+
+
+def test_what_is_under_way_is_known(server, tmp_path):
+    server.looks = 10**9
+    with pytest.raises(ValueError, match="do not end"):
+        Asked(server, tmp_path, longest_wait_s=-1).ask(*FOUR)
+    asked = Asked(server, tmp_path)
+    assert asked.batches.under_way() == {asked.endpoint.key(one.messages, one.options) for one in FOUR}
+    server.looks = 1
+    asked.ask(*FOUR)
+    assert asked.batches.under_way() == set()
+
+
+def test_the_setting_that_asks_for_batches_is_the_callers(server, tmp_path):
+    asked = Asked(server, tmp_path, setting="evaluate.judge.batch")
+    asked.endpoint.client = endpoint_at(server.url.replace("/v1", "/other"), tmp_path).client
+    with pytest.raises(ValueError, match=r"set evaluate\.judge\.batch=false"):
+        asked.ask(*FOUR)

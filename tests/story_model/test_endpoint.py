@@ -335,3 +335,48 @@ def test_the_key_is_in_no_message(tmp_path):
 def test_a_ledger_s_name_cannot_lead_out_of_their_folder(tmp_path):
     with pytest.raises(ValueError, match="leaves"):
         endpoint_on(Wire(""), tmp_path).ledger("../../elsewhere")
+
+
+def test_a_question_with_a_key_of_its_own_goes_by_that_alone(tmp_path):
+    wire = Wire("A fox.")
+    for encoding in ("as PNG", "as JPEG"):
+        endpoint_on(wire, tmp_path).ask("e", [{"role": "user", "content": encoding}], key="pixels", max_tokens=9)
+    assert len(wire.requests) == 1
+    endpoint_on(wire, tmp_path).ask("e", [{"role": "user", "content": "as PNG"}], key="other pixels", max_tokens=9)
+    assert len(wire.requests) == 2
+    assert "key" not in wire.requests[0]
+
+
+def test_one_question_under_two_keys_is_two_questions_to_a_server_that_charges_once(server, tmp_path):
+    server.knows_keys = True
+    for key in ("first asking", "second asking"):
+        endpoint_at(server.url, tmp_path).ask("e", QUESTION, key=key)
+    assert sum(server.paid.values()) == 2
+
+
+def test_what_a_server_says_of_a_model_is_handed_on(tmp_path):
+    rows = [{"id": "seer", "shutdown_date": 1}, {"id": 7}, "painter"]
+    wire = Wire(httpx2.Response(200, json={"data": rows}))
+    transport = httpx2.MockTransport(lambda request: wire.replies[0])
+    client = openai.OpenAI(base_url="http://endpoint/v1", api_key="key", http_client=httpx2.Client(transport=transport))
+    assert Endpoint(client, "seer", tmp_path).models() == [{"id": "seer", "shutdown_date": 1}]
+
+
+def test_a_key_that_the_server_says_back_is_not_kept(tmp_path):
+    wire = Wire("Your key is sk-secret-word.")
+    http = httpx2.Client(transport=httpx2.MockTransport(wire))
+    client = openai.OpenAI(base_url="http://endpoint/v1", api_key="sk-secret-word", http_client=http)
+    assert Endpoint(client, "seer", tmp_path).ask("e", QUESTION).text == "Your key is ***."
+    assert "sk-secret-word" not in (tmp_path / "e.jsonl").read_text()
+
+
+def test_a_refused_question_tells_the_servers_code(tmp_path):
+    refused = httpx2.Response(400, json={"error": {"message": "look away", "code": "content_filter"}})
+    with pytest.raises(QuestionRefused, match="look away") as caught:
+        endpoint_on(Wire(refused), tmp_path).ask("e", QUESTION)
+    assert caught.value.code == "content_filter"
+
+
+def test_errors_name_the_settings_that_the_endpoint_was_made_of(tmp_path):
+    with pytest.raises(ValueError, match="check HERE, THERE and the model's name"):
+        endpoint_on(Wire(401), tmp_path, settings=("HERE", "THERE")).ask("e", QUESTION)

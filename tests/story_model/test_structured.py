@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from test_endpoint import Wire, endpoint_on
 
 from story_model.asking.endpoint import Answer, QuestionRefused
-from story_model.asking.structured import Structured, is_refusal, read
+from story_model.asking.structured import Declined, Structured, is_refusal, read
 
 QUESTION = [{"role": "user", "content": "How many?"}]
 
@@ -66,3 +66,20 @@ def test_the_schema_is_sent_as_strict(tmp_path):
 def test_a_refused_question_keeps_the_first_reason(tmp_path):
     with pytest.raises(QuestionRefused, match="status 400"):
         Structured(endpoint_on(Wire(400, 422), tmp_path)).ask("e", QUESTION, schema={}, max_tokens=9)
+
+
+def test_options_and_key_are_those_of_the_endpoint(tmp_path):
+    wire = Wire(400, '{"number": 3}')
+    for text in ("How many?", "How many foxes?"):
+        messages = [{"role": "user", "content": text}]
+        Structured(endpoint_on(wire, tmp_path)).ask("e", messages, schema={}, max_tokens=9, temperature=0.3, key="k")
+    assert [request["temperature"] for request in wire.requests] == [0.3, 0.3]
+
+
+def test_a_refusal_is_told_from_an_answer_of_another_form():
+    for answer in (said("I'm sorry, but I can't help."), Answer("", "stop", 0, 0, refusal="No.")):
+        with pytest.raises(Declined):
+            read(answer, Count)
+    with pytest.raises(ValueError, match="not the agreed JSON") as caught:
+        read(said("three"), Count)
+    assert not isinstance(caught.value, Declined)
