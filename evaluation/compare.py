@@ -50,12 +50,8 @@ def compare(left: Evaluated, right: Evaluated, settings: Settings) -> Manifest:
 
     def work(out_dir: Path) -> StepResult:
         from evaluation.comparing.side_by_side import compare_runs
-        from evaluation.measures.measure import Measure
 
-        higher, lower = ("character_agrees", "place_agrees"), ("text_rep_4",)
-        catalog = {name: Measure(name, "higher", "") for name in higher}
-        catalog |= {name: Measure(name, "lower", "") for name in lower}
-        return compare_runs(left, right, settings, out_dir, catalog=catalog)
+        return compare_runs(left, right, settings, out_dir)
 
     sides = {"left": left, "right": right}
     decisive = ComparisonSettings(

@@ -95,6 +95,7 @@ class ChampionConfig(Section):
     primary: tuple[str, ...] = (
         "captions_given/character_agrees",
         "captions_given/place_agrees",
+        "captions_given/frechet_inception_clean",
         "captions_given/frechet_random_features",
         "free/text_rep_4",
         "judge/style",

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from evaluation.comparing.sides import ConfigChange, Side
+from evaluation.judging.comparisons import PairTable
 from evaluation.judging.questions import Dimension
 from evaluation.statistics import Estimate
 from story_model.verdict import Verdict
@@ -72,31 +73,20 @@ class Row(_Row):
         return f"{self.mode}/{self.measure}"
 
 
-class PairScore(_Row):
-    """What the judge said of both runs' stories in one dimension, each pair shown in both orders."""
-
-    judge: str
-    dimension: Dimension
-    wins: int
-    """Pairs in which the right run's story won in both orders."""
-    losses: int
-    ties: int
-    inconsistent: int
-    """Pairs whose winner changed with the order; they decide nothing."""
-    unanswered: int
-    """Pairs with an order that got no choice."""
-    p_value: float
-    """Exact two-sided sign test of wins against losses."""
-
-
 class JudgePairs(_Row):
-    """The judge's pairwise choices, or why there are none."""
+    """The judges' choices between both runs' stories, or why there are none; left in the tables is the newer run."""
 
     skipped: str | None = None
-    scores: list[PairScore] = []
+    tables: dict[str, dict[Dimension, PairTable]] = {}
+    """By judge; the majority of all of them last."""
     asked: int = 0
+    """Questions, of all judges; a pair is two."""
+    left_out: dict[str, int] = {}
+    """Questions that could not be asked, by story and reason."""
     usd: float = 0.0
     """What the answers cost, now or earlier."""
+    newly_paid_usd: float = 0.0
+    notices: list[str] = []
 
 
 class Comparison(_Row):

@@ -1,33 +1,74 @@
-"""What the judge says of both runs' stories from the same start: which is better, every pair in both orders."""
+"""What the judges say of both runs' stories from the same start: which is better, every pair in both orders."""
 
 from evaluation.comparing.comparison import JUDGE, JudgePairs, Row
 from evaluation.comparing.pictured import Tellings
-from evaluation.comparing.sides import Evaluated
-from story_model.config import Settings
+from evaluation.judging.asks import pair_questions
+from evaluation.judging.comparisons import POOLED, compare_pairs
+from evaluation.judging.panel import Panel
+from evaluation.judging.questions import DIMENSIONS, Judgement
+from story_model.evaluate_config import JudgeConfig
+
+LEFT, RIGHT = "older", "newer"
+"""The runs' names in judgements; the judges see neither."""
 
 
-def judge_pairs(tellings: Tellings, right: Evaluated, settings: Settings) -> JudgePairs:
-    """Ask the newer run's judges about the first stories of both runs; what was paid before comes from its ledger."""
-    if right.config.evaluate.judge.model is None:
-        return JudgePairs(skipped="no model is configured (evaluate.judge.model)")
-    return JudgePairs(skipped="not asked")
+def judge_pairs(tellings: Tellings, panel: Panel | str, config: JudgeConfig) -> tuple[JudgePairs, list[Judgement]]:
+    """Ask about the first stories of both runs; what was paid before comes from the judges' ledgers.
+
+    Args:
+        tellings: of both runs, paired.
+        panel: the judges, or why there are none.
+        config: how much is asked.
+
+    Raises:
+        ValueError: a judge is not there, or a picture cannot be decoded.
+    """
+    if isinstance(panel, str):
+        return JudgePairs(skipped=panel), []
+    if not config.pairs:
+        return JudgePairs(skipped="pairs are switched off (evaluate.judge.pairs)"), []
+    left, right = tellings
+    systems = {RIGHT: right, LEFT: left}
+    asks = pair_questions(systems, RIGHT, stories=config.stories, segments=config.segments, repeats=config.repeats)
+    if not asks.questions:
+        return JudgePairs(skipped="no story with pictures on both sides is shared"), []
+    panel.preflight(asks.questions)
+    judged = panel.judge(asks.questions)
+    found = compare_pairs(judged.judgements, RIGHT)
+    tables = {name: one.pairs[0] for name, one in found.judges.items() if one.pairs}
+    if found.pooled.pairs:
+        tables[POOLED] = found.pooled.pairs[0]
+    return JudgePairs(
+        tables=tables,
+        asked=len(judged.judgements),
+        left_out={f"{one.story_id}: {one.reason}": one.questions for one in asks.left_out},
+        usd=sum(one.usd for one in judged.judgements),
+        newly_paid_usd=judged.usd,
+        notices=[f"{one.judge} {one.text}" for one in judged.notices],
+    ), judged.judgements
 
 
 def judge_rows(judged: JudgePairs) -> list[Row]:
-    """Make a row of each dimension that the first judge compared."""
-    return [
-        Row(
-            mode=JUDGE,
-            measure=score.dimension,
-            better="higher",
-            meaning="Stories that the judge prefers in both orders.",
-            test="sign",
-            stories=score.wins + score.losses + score.ties + score.inconsistent,
-            wins=score.wins,
-            losses=score.losses,
-            ties=score.ties + score.inconsistent,
-            p_value=score.p_value,
-        )
-        for score in judged.scores
-        if score.judge == judged.scores[0].judge
-    ]
+    """Make a row of each dimension from what the judges' majority chose."""
+    tables = judged.tables.get(POOLED, {})
+    return [_row(dimension, judged) for dimension in DIMENSIONS if dimension in tables]
+
+
+def _row(dimension: str, judged: JudgePairs) -> Row:
+    table = next(table for name, table in judged.tables[POOLED].items() if name == dimension)
+    undecided = table.ties + table.inconsistent
+    answered = table.wins + table.losses + undecided
+    row = Row(
+        mode=JUDGE,
+        measure=dimension,
+        better="higher",
+        meaning="Stories that the judges prefer whichever is shown first.",
+        test="sign",
+        stories=answered,
+        wins=table.wins,
+        losses=table.losses,
+        ties=undecided,
+    )
+    if answered < 2:
+        return row.model_copy(update={"reason": f"{answered} pairs were answered in both orders"})
+    return row.model_copy(update={"p_value": table.decided.sign_p})

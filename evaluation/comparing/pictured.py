@@ -7,15 +7,17 @@ from evaluation.comparing.comparison import Row
 from evaluation.comparing.distances import distance_row
 from evaluation.comparing.sides import Evaluated
 from evaluation.comparing.starts import Pairing
-from evaluation.distances.random_features import RandomFeatures, extract
-from evaluation.pictures import Telling, read_tellings, stack
+from evaluation.distances.extraction import story_features
+from evaluation.distances.feature_cache import FeatureCache
+from evaluation.distances.networks import FeatureNetwork, open_networks
+from evaluation.distances.random_features import EXTRACTOR
+from evaluation.pictures import Telling, read_tellings
 from story_model.dataset import read_stories
 from story_model.pixels import detokenizer_square
 
 Tellings = tuple[list[Telling], list[Telling]]
 """Of the left and the right run, the same stories in the same order, cut to what both told."""
-DISTANCE = "frechet_random_features"
-MEANING = "How far the told pictures lie from the dataset's, by features of a fixed random network (not FID)."
+MEANING = "Fréchet distance of the told pictures from the dataset's."
 
 
 def paired_tellings(left: Evaluated, right: Evaluated, pairing: Pairing, mode: str) -> Tellings:
@@ -28,16 +30,32 @@ def paired_tellings(left: Evaluated, right: Evaluated, pairing: Pairing, mode: s
     return ours, theirs
 
 
-def distance_rows(tellings: Mapping[str, Tellings], *, resamples: int, seed: int) -> list[Row]:
-    """Compare the distances from the dataset's pictures in every mode."""
-    network = RandomFeatures()
+def distance_rows(tellings: Mapping[str, Tellings], right: Evaluated) -> list[Row]:
+    """Compare the distances from the dataset's pictures in every mode, in every network of the newer run's settings.
+
+    Raises:
+        ValueError: a network's file does not hold what the configuration says.
+    """
+    evaluate, cache = right.config.evaluate, FeatureCache(right.run.seen_dir)
+    square = detokenizer_square(right.config.model.detokenizer)
     rows = []
-    for mode, (left, right) in tellings.items():
-        row = Row(mode=mode, measure=DISTANCE, better="lower", meaning=MEANING)
-        told = [[extract(stack(one.told), network) for one in side] for side in (left, right)]
-        known = [[extract(stack(one.reference), network) for one in side] for side in (left, right)]
-        rows.append(distance_row(row, told[0], told[1], (known[0], known[1]), resamples=resamples, seed=seed))
+    for network in open_networks(evaluate.networks, evaluate.distances):
+        for mode, sides in tellings.items():
+            told, known = [], []
+            for side in sides:
+                told.append(story_features([one.told for one in side], network, cache, square=square))
+                known.append(story_features([one.reference for one in side], network, cache, square=square))
+            row = Row(mode=mode, measure=f"frechet_{metric_name(network)}", better="lower", meaning=MEANING)
+            draws, seed = evaluate.distances.resamples, right.config.seed
+            rows.append(distance_row(row, told[0], told[1], (known[0], known[1]), resamples=draws, seed=seed))
     return rows
+
+
+def metric_name(network: FeatureNetwork) -> str:
+    """Name a network and its way of preparing pictures as metrics do."""
+    if network.name == EXTRACTOR:
+        return "random_features"
+    return f"{network.name.partition('-')[0]}_{network.protocol}".replace("-", "_")
 
 
 def _tellings(one: Evaluated, mode: str, lengths: Mapping[str, int]) -> list[Telling]:

@@ -1,14 +1,17 @@
 """A row for every measure that both runs have: each story's mean on both sides, their difference, how sure it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from evaluation.comparing.comparison import Row
-from evaluation.comparing.sides import Evaluated, RunValues, StoryValues
+from evaluation.comparing.sides import Evaluated, RunValues, StoryValues, networks_that_differ
 from evaluation.comparing.starts import Pairing
+from evaluation.measures.catalog import CATALOG
 from evaluation.measures.measure import Measure
 from evaluation.statistics import Estimate, holm, mean_over_stories, paired
 
 ONE_STORY = "one story is shared: nothing can be said of how sure a difference is"
+_PREFIXES = {"clip": "clip_", "dinov2": "dino_"}
+"""How names of measures begin that are taken with a user's network."""
 NO_STORY = "no story is shared that both runs have a value for"
 
 
@@ -17,7 +20,6 @@ def measure_rows(
     right: Evaluated,
     values: tuple[RunValues, RunValues],
     pairings: Mapping[str, Pairing],
-    catalog: Mapping[str, Measure],
 ) -> list[Row]:
     """Compare every measure of both headline policies in each mode of the pairings.
 
@@ -26,22 +28,38 @@ def measure_rows(
         right: the newer one.
         values: of both.
         pairings: by mode.
-        catalog: what each measure means; one that it lacks has no better end.
     """
     rows = []
+    other_weights = networks_that_differ(left, right)
     for mode, pairing in pairings.items():
         ours = values[0].get((mode, left.headline_policy), {})
         theirs = values[1].get((mode, right.headline_policy), {})
-        for measure in sorted(ours.keys() | theirs.keys()):
-            known = catalog.get(measure) or Measure(measure, None, "")
-            row = Row(mode=mode, measure=measure, better=known.better, meaning=known.meaning)
-            if measure not in ours or measure not in theirs:
-                side = left.run.name if measure not in ours else right.run.name
-                rows.append(row.model_copy(update={"reason": f"{side} was not measured so"}))
+        for measure in _in_order(ours.keys() | theirs.keys()):
+            name = measure.name
+            row = Row(mode=mode, measure=name, better=measure.better, meaning=measure.meaning)
+            if reason := _why_not(name, (ours, theirs), (left, right), other_weights):
+                rows.append(row.model_copy(update={"reason": reason}))
                 continue
-            sides = by_story(ours[measure], pairing), by_story(theirs[measure], pairing)
+            sides = by_story(ours[name], pairing), by_story(theirs[name], pairing)
             rows.append(compared(row, *sides, resamples=right.config.evaluate.bootstrap, seed=right.config.seed))
     return rows
+
+
+def _in_order(names: Iterable[str]) -> list[Measure]:
+    """Bring measures into reading order; what an older or newer version measured and this one does not know is last."""
+    known = [measure for measure in CATALOG if measure.name in names]
+    unknown = sorted(set(names) - {measure.name for measure in known})
+    return [*known, *(Measure(name, None, "Not in this version's catalogue.") for name in unknown)]
+
+
+def _why_not(
+    name: str, values: Sequence[Mapping[str, StoryValues]], sides: Sequence[Evaluated], other_weights: Sequence[str]
+) -> str | None:
+    for own, side in zip(values, sides, strict=True):
+        if name not in own:
+            return f"{side.run.name} was not measured so"
+    network = next((one for one in other_weights if name.startswith(_PREFIXES.get(one, one))), None)
+    return f"measured with other weights of {network}" if network else None
 
 
 def by_story(values: StoryValues, pairing: Pairing) -> dict[str, float]:

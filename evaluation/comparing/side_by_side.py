@@ -14,8 +14,9 @@ from evaluation.comparing.rows import adjusted, measure_rows
 from evaluation.comparing.ruling import rule
 from evaluation.comparing.sides import Evaluated, config_changes, read_values, side_of
 from evaluation.comparing.starts import GIVEN, Pairing, pair
-from evaluation.measures.measure import Measure
+from evaluation.judging.panel import open_panel
 from evaluation.showing.comparison_page import render_comparison
+from evaluation.tables import write_judgements
 from story_model.config import Settings
 from story_model.manifest import StepResult, write_atomically
 from story_model.tracking import Tracker, child_run
@@ -41,20 +42,22 @@ ROWS = pa.schema(
 """`comparison.parquet`: a row a measure and mode; the difference is right minus left."""
 
 
-def compare_runs(
-    left: Evaluated, right: Evaluated, settings: Settings, out_dir: Path, *, catalog: Mapping[str, Measure]
-) -> StepResult:
+def compare_runs(left: Evaluated, right: Evaluated, settings: Settings, out_dir: Path) -> StepResult:
     """Compare two evaluated runs and write `comparison.json`, `comparison.parquet` and `comparison.html`."""
     with child_run(right.run, f"compare with {left.run.name}", settings=settings, out_dir=out_dir) as tracker:
         modes: list[str] = [mode for mode in right.config.tell.modes if mode in left.config.tell.modes]
         pairings = {mode: pair(left, right, mode) for mode in modes}
         tellings = {mode: paired_tellings(left, right, pairing, mode) for mode, pairing in pairings.items()}
         headline = GIVEN if GIVEN in pairings else next(iter(pairings), GIVEN)
-        judged = judge_pairs(tellings.get(headline, ([], [])), right, settings)
-        rows = _rows(left, right, pairings, tellings, judged, catalog)
+        judge = right.config.evaluate.judge
+        panel = open_panel(judge, settings, right.run.judge_dir)
+        judged, judgements = judge_pairs(tellings.get(headline, ([], [])), panel, judge)
+        rows = _rows(left, right, pairings, tellings, judged)
         comparison = _comparison(left, right, pairings, rows, judged, headline)
         write_atomically(out_dir / "comparison.json", comparison.model_dump_json(indent=1).encode())
         pq.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema=ROWS), out_dir / "comparison.parquet")
+        if judgements:
+            write_judgements(out_dir / "judgements.parquet", judgements)
         page = render_comparison(comparison, tellings, config=right.config)
         write_atomically(out_dir / "comparison.html", page.encode())
         metrics = _metrics(rows)
@@ -75,12 +78,11 @@ def _rows(
     pairings: Mapping[str, Pairing],
     tellings: Mapping[str, Tellings],
     judged: JudgePairs,
-    catalog: Mapping[str, Measure],
 ) -> list[Row]:
     evaluate = right.config.evaluate
     values = read_values(left), read_values(right)
-    rows = measure_rows(left, right, values, pairings, catalog)
-    rows += distance_rows(tellings, resamples=evaluate.distances.resamples, seed=right.config.seed)
+    rows = measure_rows(left, right, values, pairings)
+    rows += distance_rows(tellings, right)
     return adjusted([*rows, *judge_rows(judged)], evaluate.champion.primary, level=evaluate.champion.level)
 
 

@@ -11,10 +11,18 @@ from pydantic import BaseModel, ConfigDict
 
 from story_model.config import RunConfig, read_config
 from story_model.manifest import Manifest, intact, read_manifest
+from story_model.strict_json import read_json
 from story_model.workspace import RunFolder
 
 VALUES = "values.parquet"
 _COLUMNS = ("mode", "policy", "story_id", "index", "measure", "value")
+
+
+class _Networks(BaseModel):
+    """The part of `scores.json` that says what a run was measured with."""
+
+    networks: dict[str, str] = {}
+
 
 StoryValues = dict[str, dict[int, float]]
 """Of one measure of one system, by story and index; index 0 is the story as a whole."""
@@ -142,6 +150,24 @@ def read_values(one: Evaluated) -> RunValues:
             raise ValueError(f"{path} has a row with missing entries: {row}; evaluate the run again")
         found[row["mode"], row["policy"]][row["measure"]][row["story_id"]][row["index"]] = row["value"]
     return found
+
+
+def networks_that_differ(left: Evaluated, right: Evaluated) -> list[str]:
+    """Name the networks that both runs were measured with, but with other weights.
+
+    Raises:
+        ValueError: a run's scores cannot be read.
+    """
+    ours, theirs = _networks(left), _networks(right)
+    return sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name])
+
+
+def _networks(one: Evaluated) -> dict[str, str]:
+    path = one.run.evaluation_dir / "scores.json"
+    try:
+        return _Networks.model_validate(read_json(path.read_bytes())).networks
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); evaluate the run again") from None
 
 
 def _read_by(run: RunFolder, evaluation: Manifest) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Evaluated runs made by hand, small and with as many stories as a test of significance needs."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def evaluated_run(
     spoiled: bool = False,
     first_story: int = 0,
     opening_text: str = "",
+    networks: dict[str, str] | None = None,
     overrides: tuple[str, ...] = (),
 ) -> RunFolder:
     """Make a run's folder: dataset, told stories and the table of measured values.
@@ -67,7 +69,7 @@ def evaluated_run(
         _step(told_dir, lambda folder, mode=mode: _tell(folder, mode, numbers, segments, spoiled, opening_text))
     values = measures or {"character_agrees": lambda story, index: 0.5 + noise(story, index) / 4}
     inputs = {"dataset": run.dataset_dir} | {f"stories/{mode}-{POLICY}": run.told_dir(mode, POLICY) for mode in MODES}
-    _step(run.evaluation_dir, lambda folder: _write_values(folder, values, numbers, segments), inputs)
+    _step(run.evaluation_dir, lambda folder: _write_values(folder, values, numbers, segments, networks or {}), inputs)
     return run
 
 
@@ -82,7 +84,7 @@ def settings_at(workspace: Path, mlflow_uri: str, experiment: str) -> Settings:
     )
 
 
-def _write_values(folder, values, numbers, segments):
+def _write_values(folder, values, numbers, segments, networks):
     rows = [
         {
             "system": f"{mode}-{POLICY}",
@@ -99,6 +101,7 @@ def _write_values(folder, values, numbers, segments):
         for index in range(1, segments + 1)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=VALUES), folder / "values.parquet")
+    (folder / "scores.json").write_text(json.dumps({"networks": networks}))
 
 
 def _write_dataset(folder, numbers, segments, opening_text):

@@ -114,6 +114,15 @@ def test_spoiled_pictures_lie_farther_from_the_dataset_s(tmp_path, settings):
     assert row.p_value < 0.05
 
 
+def test_measures_taken_with_other_weights_are_not_compared(tmp_path, settings):
+    taken = {"clip_t": noise, "text_words": noise}
+    old = evaluated_run(tmp_path / "old", stories=2, measures=taken, networks={"clip": "aa"})
+    new = evaluated_run(tmp_path / "new", stories=2, measures=taken, networks={"clip": "bb"})
+    found = found_between(old, new, settings)
+    assert row_of(found, "free/clip_t").reason == "measured with other weights of clip"
+    assert row_of(found, "free/text_words").p_value == 1.0
+
+
 def test_a_second_comparison_computes_nothing(tmp_path, settings):
     old, new = evaluated_run(tmp_path / "old", stories=2), evaluated_run(tmp_path / "new", stories=2)
     sides = open_evaluated(old.root), open_evaluated(new.root)
