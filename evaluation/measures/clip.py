@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -22,6 +23,8 @@ from story_model.strict_json import read_json
 _BATCH = 64
 _DECIDES = ("config.json", "*.safetensors", "tokenizer*.json", "vocab.json", "merges.txt", "*processor_config.json")
 """Files on which a row depends."""
+_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+"""Without either, `transformers` would make up a tokenizer to which all texts are alike."""
 
 
 class Clip:
@@ -38,18 +41,20 @@ class Clip:
             ValueError: the folder holds no CLIP, or one without some of its weights.
         """
         _check(folder)
-        model, report = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-        if report["missing_keys"]:
+        try:
+            self._model = _open(folder).to(device)
+            self._images = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+            self._tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"{folder} cannot be opened as CLIP: {str(error).splitlines()[0]}") from None
+        reads = self._model.config.text_config
+        if len(self._tokenizer) != reads.vocab_size:
             raise ValueError(
-                f"{folder} lacks weights, among them {min(report['missing_keys'])}; save the network again"
+                f"{folder}: the tokenizer has {len(self._tokenizer)} tokens and the network {reads.vocab_size}; give the "
+                "tokenizer that it was trained with"
             )
-        self._model = model.eval().requires_grad_(False).to(device)
-        self._images = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        self._tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         self._device = device
-        self._longest = int(model.config.text_config.max_position_embeddings)
+        self._longest = int(reads.max_position_embeddings)
         self._said: dict[str, tuple[Rows, bool]] = {}
         self.fingerprint = _fingerprint(folder)
         """Names weights, tokenizer and preparation of pictures."""
@@ -87,6 +92,16 @@ class Clip:
             self._said[text] = (row, length > self._longest)
 
 
+def _open(folder: Path) -> CLIPModel:
+    """Load the weights; what a file lacks would else be made up at random."""
+    model, report = CLIPModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+    )
+    if report["missing_keys"]:
+        raise ValueError(f"{folder} lacks weights, among them {min(report['missing_keys'])}; save the network again")
+    return model.eval().requires_grad_(False)
+
+
 def _numbers(rows: torch.Tensor) -> Rows:
     numbers: Rows = rows.double().cpu().numpy()
     return numbers
@@ -107,6 +122,10 @@ def _check(folder: Path) -> None:
         raise ValueError(f"{folder} holds a network of type {kind!r}, not a CLIP")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} holds no weights as safetensors; convert them with `save_pretrained`")
+    if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZERS):
+        raise ValueError(f"{folder} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt")
+    if not any(folder.glob("*processor_config.json")):
+        raise ValueError(f"{folder} does not say how pictures are prepared: there is no preprocessor_config.json")
 
 
 def _fingerprint(folder: Path) -> str:

@@ -117,3 +117,44 @@ def test_weights_that_are_missing_are_not_made_up(spoiled):
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lacks weights, among them visual_projection\.weight"):
         Clip(spoiled)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"), [("tokenizer.json", "no tokenizer"), ("preprocessor_config.json", "how pictures are prepared")]
+)
+def test_what_is_missing_is_not_made_up(spoiled, missing, said):
+    (spoiled / missing).unlink()
+    with pytest.raises(ValueError, match=said):
+        Clip(spoiled)
+
+
+def test_the_tokenizer_of_the_first_release_is_read(spoiled):
+    known = Clip(spoiled).texts(["a b", "abc"])[0]
+    model = json.loads((spoiled / "tokenizer.json").read_text())["model"]
+    (spoiled / "vocab.json").write_text(json.dumps(model["vocab"]))
+    (spoiled / "merges.txt").write_text("#version: 0.2\n")
+    (spoiled / "tokenizer.json").unlink()
+    assert np.allclose(Clip(spoiled).texts(["a b", "abc"])[0], known)
+
+
+def test_another_network_s_tokenizer_is_refused(spoiled):
+    path = spoiled / "tokenizer.json"
+    known = json.loads(path.read_text())
+    known["model"]["vocab"] |= {"zz</w>": len(known["model"]["vocab"])}
+    path.write_text(json.dumps(known))
+    with pytest.raises(ValueError, match="that it was trained with"):
+        Clip(spoiled)
+
+
+def test_broken_weights_are_an_error_of_the_folder(spoiled):
+    path = spoiled / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be opened as CLIP"):
+        Clip(spoiled)
+
+
+def test_weights_of_other_sizes_are_an_error_of_the_folder(spoiled):
+    path = spoiled / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "projection_dim": 14}))
+    with pytest.raises(ValueError, match="cannot be opened as CLIP"):
+        Clip(spoiled)
