@@ -50,8 +50,8 @@ class Clip:
         reads = self._model.config.text_config
         if len(self._tokenizer) != reads.vocab_size:
             raise ValueError(
-                f"{folder}: the tokenizer has {len(self._tokenizer)} tokens and the network {reads.vocab_size}; give the "
-                "tokenizer that it was trained with"
+                f"{folder}: the tokenizer has {len(self._tokenizer)} tokens and the network {reads.vocab_size}; "
+                "give the tokenizer that it was trained with"
             )
         self._device = device
         self._longest = int(reads.max_position_embeddings)
