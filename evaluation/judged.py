@@ -2,17 +2,23 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
+from evaluation.judging.anchors import frozen_anchors
 from evaluation.judging.panel import Panel, open_panel
 from evaluation.judging.plan import plan, plan_lines
-from evaluation.judging.report import Hearing, JudgeReport, hear, plan_hearing
+from evaluation.judging.report import Hearing, JudgeReport, Round, hear, plan_hearing
 from evaluation.material import System, Systems, headline_of, read_systems
+from evaluation.report import round_of
 from story_model.config import RunConfig, Settings
+from story_model.dataset import read_stories
 from story_model.pixels import detokenizer_square
 from story_model.workspace import RunFolder
 
 log = logging.getLogger(__name__)
 
+ANCHORS = "anchors"
+"""Folder of the workspace."""
 _RIVALS = frozenset({"baseline", "external"})
 
 
@@ -35,7 +41,7 @@ def call_judges(run: RunFolder, config: RunConfig, settings: Settings, systems: 
     if isinstance(panel, str):
         log.info("the judge is skipped: %s", panel)
         return panel, Hearing((), ())
-    hearing = _hearing(config, systems)
+    hearing = _hearing(run, config, systems)
     panel.preflight(hearing.questions)
     return panel, hearing
 
@@ -57,11 +63,26 @@ def dry_run(run: RunFolder, config: RunConfig, settings: Settings) -> list[str]:
     panel = open_panel(config.evaluate.judge, settings, run.judge_dir, offline=True)
     if isinstance(panel, str):
         raise ValueError(f"there is no judge to ask: {panel}")
-    hearing = _hearing(config, read_systems(run, config))
+    hearing = _hearing(run, config, read_systems(run, config))
     return plan_lines(plan(panel, hearing.questions), budget_usd=config.evaluate.judge.budget_usd)
 
 
-def _hearing(config: RunConfig, systems: Mapping[str, System]) -> Hearing:
-    square = detokenizer_square(config.model.detokenizer)
-    shown = {name: system.tellings for name, system in judged_systems(config, systems).items()}
-    return plan_hearing(shown, headline_of(config, systems), config.evaluate.judge, square=square, seed=config.seed)
+def _hearing(run: RunFolder, config: RunConfig, systems: Mapping[str, System]) -> Hearing:
+    return plan_hearing(
+        {name: system.tellings for name, system in judged_systems(config, systems).items()},
+        headline_of(config, systems),
+        config.evaluate.judge,
+        this_round=_this_round(run, config),
+        square=detokenizer_square(config.model.detokenizer),
+        seed=config.seed,
+    )
+
+
+def _this_round(run: RunFolder, config: RunConfig) -> Round | None:
+    """Open the anchors of the workspace: all its runs show their judges the same."""
+    judge, folder = config.evaluate.judge, run.root.parent / ANCHORS
+    if not judge.anchors:
+        return None
+    stories = read_stories(run.dataset_dir, "validation")
+    anchors = frozen_anchors(folder, stories, number=judge.anchors, segments=judge.segments, seed=config.seed)
+    return Round(anchors, folder, round_of(datetime.now(UTC).date()))

@@ -1,26 +1,29 @@
-"""The step that judges a run: `python -m evaluation.report RUN_DIR`.
+"""The step that evaluates a run: `python -m evaluation.report RUN_DIR`.
 
-Told stories and the dataset go in; numbers, a row for every told picture, and one self-contained page come out, and
-are logged to MLflow. Whether there is anything to do is decided before the heavy libraries are imported.
+Told stories, other people's and the dataset's go in; numbers, a row for every value, what the judges said and one
+self-contained page come out, and are logged to MLflow. `--dry-run` says what the judges would be asked and what that
+would cost. Whether there is anything to do is decided before the heavy libraries are imported.
 """
 
 import argparse
 import logging
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from evaluation.systems import systems_of
 from story_model.config import RunConfig, Settings, Transform, read_config
-from story_model.evaluate_config import EvaluateConfig
+from story_model.evaluate_config import EvaluateConfig, JudgeConfig
 from story_model.manifest import Manifest, StepResult, read_manifest, run_step
 from story_model.tell_config import CacheConfig
 from story_model.workspace import Part, RunFolder
 
 log = logging.getLogger(__name__)
 
-_VERSION = 2
+_VERSION = 3
 _PARTS: tuple[Part, ...] = ("stage1", "stage2", "stage3", "baseline")
 
 
@@ -34,8 +37,10 @@ class EvaluationSettings(BaseModel):
     """Told pictures' side, and how the dataset's become the same squares."""
     seed: int
     run: str
-    judge_endpoint: str | None
-    """A judge that becomes reachable changes the result."""
+    judges: list[str]
+    """Where they are reached: a judge that becomes reachable changes the result. Addresses only, no user or key."""
+    judge_round: str | None
+    """Of the anchors, which are judged anew in each; none where there is no judge."""
 
 
 def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
@@ -62,7 +67,8 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
         transform=config.model.detokenizer.transform,
         seed=config.seed,
         run=run.name,
-        judge_endpoint=settings.api_base_url if config.evaluate.judge.model else None,
+        judges=_addresses(config.evaluate.judge, settings),
+        judge_round=_round(config.evaluate.judge, settings),
     )
     return run_step(
         run.evaluation_dir, work, step="evaluate", version=_VERSION, config=decisive, inputs=inputs_of(run, config)
@@ -81,19 +87,59 @@ def inputs_of(run: RunFolder, config: RunConfig) -> dict[str, Path]:
             raise ValueError(f"stories/{name} of {run.root} is not finished; tell the stories first")
     inputs = {f"stories/{name}": told_dir for name, told_dir in told.items()} | {"dataset": run.dataset_dir}
     inputs |= {f"model/{part}": run.part_dir(part) for part in _PARTS if read_manifest(run.part_dir(part)) is not None}
-    truth = run.videos_dir / "truth"
-    return inputs | ({"truth": truth} if truth.is_dir() else {})
+    inputs |= {f"external/{folder}": Path(folder) for folder in config.evaluate.external}
+    given = {"truth": run.videos_dir / "truth", "human": run.root / "human.json"}
+    return inputs | {name: path for name, path in given.items() if path.exists()}
+
+
+def round_of(today: date) -> str:
+    """Name the round of the judges' anchors that a day falls in: its ISO week."""
+    year, week, _ = today.isocalendar()
+    return f"{year}-W{week:02d}"
+
+
+def _addresses(judge: JudgeConfig, settings: Settings) -> list[str]:
+    """List the hosts and paths of the configured judges, without what may be secret in an address."""
+    own = [judge.address] if judge.model else []
+    default = settings.judge_base_url or settings.api_base_url
+    reached = [address or default for address in (*own, *(one.address for one in judge.panel))]
+    return [_place(address) for address in reached if address]
+
+
+def _place(address: str) -> str:
+    """Keep host and path of an address: a user, a password or a query is nobody else's business."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _round(judge: JudgeConfig, settings: Settings) -> str | None:
+    return round_of(datetime.now(UTC).date()) if judge.anchors and _addresses(judge, settings) else None
+
+
+def _tell_plan(run: RunFolder, config: RunConfig, settings: Settings) -> None:
+    from evaluation.judged import dry_run
+
+    inputs_of(run, config)
+    for line in dry_run(run, config, settings):
+        log.info("%s", line)
 
 
 def main() -> None:
     """Evaluate the run whose folder is the argument."""
     parser = argparse.ArgumentParser(prog="python -m evaluation.report", description="Judge a run's told stories.")
     parser.add_argument("run_dir", type=Path, help="folder of the run (workspace/<run>)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what judges would be asked, and its price; ask nobody"
+    )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run = RunFolder(parser.parse_args().run_dir.resolve())
+    args = parser.parse_args()
+    run = RunFolder(args.run_dir.resolve())
     try:
         if not run.config_path.is_file():
             raise ValueError(f"{run.root} holds no config.yaml; is it a run's folder?")
+        if args.dry_run:
+            _tell_plan(run, read_config(run.config_path), Settings())
+            return
         evaluate(run, read_config(run.config_path), Settings())
     except ValueError as error:
         sys.exit(f"evaluation: {error}")

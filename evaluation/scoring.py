@@ -57,8 +57,7 @@ def _write(run: RunFolder, config: RunConfig, found: Evaluated, out_dir: Path) -
     curves = accuracy_curves(scores, config.evaluate.headline_policy)
     if curves is not None:
         write_atomically(out_dir / "curves.png", as_png(curves))
-    tellings = {name: system.tellings for name, system in systems.items()}
-    page = render_page(run, config, tellings, found.verdicts, scores, curves)
+    page = render_page(run, config, systems, found.verdicts, scores)
     write_atomically(out_dir / "report.html", page.encode())
     return items
 

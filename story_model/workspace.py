@@ -19,6 +19,8 @@ workspace/<run>/
     comparisons/<run>/ this run beside an earlier one
     standing.json      where it stands beside the best one so far
     summary.json       the run's numbers
+
+workspace/anchors/     stories that judges are shown in every round, of all runs alike
 """
 
 from dataclasses import dataclass

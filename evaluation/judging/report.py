@@ -1,24 +1,36 @@
 """Everything that judges said of a run, and what it is worth: asked, summed up, tested, priced."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from evaluation.judging.agreement import AgreementReport, agreement_report
-from evaluation.judging.asks import LeftOut, Systems, pair_questions, score_questions, self_test_questions
+from evaluation.judging.anchors import AnchorSet
+from evaluation.judging.asks import (
+    LeftOut,
+    Systems,
+    anchor_questions,
+    pair_questions,
+    score_questions,
+    self_test_questions,
+)
 from evaluation.judging.bill import JudgeBill, Notice
 from evaluation.judging.comparisons import Comparisons, compare_pairs, pooled_verdicts, verdicts_of
+from evaluation.judging.drift import Drift, conditions_of, note_round
 from evaluation.judging.panel import Panel
 from evaluation.judging.questions import REFERENCE, Judgement, Question
 from evaluation.judging.ratings import Ratings, rate_systems
 from evaluation.judging.self_test import SelfTest, self_tests
-from evaluation.judging.spoiled import ShownStory
 from evaluation.judging.summary import ScoreSummary, summarise
-from evaluation.pictures import Telling
 from evaluation.statistics import Estimate
 from story_model.evaluate_config import JudgeConfig
 from story_model.pixels import Square
+
+log = logging.getLogger(__name__)
 
 
 class JudgeReport(BaseModel):
@@ -35,6 +47,8 @@ class JudgeReport(BaseModel):
     agreement: AgreementReport | None = None
     self_tests: dict[str, SelfTest] = {}
     """By judge."""
+    drift: dict[str, Drift] = {}
+    """By judge: whether it is the one that it was in earlier rounds."""
     left_out: list[LeftOut] = []
     bill: list[JudgeBill] = []
     notices: list[Notice] = []
@@ -46,27 +60,48 @@ class JudgeReport(BaseModel):
 
 
 @dataclass(frozen=True)
+class Round:
+    """The stories that judges are shown in every round, and this round's name."""
+
+    anchors: AnchorSet
+    folder: Path
+    """Of the anchors, with the history of rounds."""
+    name: str
+
+
+@dataclass(frozen=True)
 class Hearing:
     """What is to be asked of a run's stories, in the order of worth."""
 
     questions: tuple[Question, ...]
     left_out: tuple[LeftOut, ...]
+    round: Round | None = None
 
 
-def plan_hearing(systems: Systems, headline: str | None, config: JudgeConfig, *, square: Square, seed: int) -> Hearing:
-    """List all questions: first whether the judge sees damage, then scores, then pairs.
+def plan_hearing(
+    systems: Systems,
+    headline: str | None,
+    config: JudgeConfig,
+    *,
+    this_round: Round | None,
+    square: Square,
+    seed: int,
+) -> Hearing:
+    """List all questions: first whether the judge sees damage and is the one that it was, then scores, then pairs.
 
     Args:
         systems: those that are judged, the headline system among them where there is one.
         headline: the system that the others are compared with.
         config: how many of each.
+        this_round: of the anchors; none where there are none.
         square: of told pictures; the dataset's are shown in the same shape.
         seed: of spoiling.
     """
     asked = []
-    if config.self_test and config.anchors:
-        first = next(iter(systems.values()), ())
-        asked.append(self_test_questions(_dataset_stories(first, config), seed=seed))
+    if this_round is not None:
+        if config.self_test:
+            asked.append(self_test_questions(this_round.anchors.good, seed=seed))
+        asked.append(anchor_questions(this_round.anchors, round_name=this_round.name))
     asked.append(
         score_questions(
             systems, stories=config.stories, segments=config.segments, repeats=config.repeats, square=square
@@ -79,6 +114,7 @@ def plan_hearing(systems: Systems, headline: str | None, config: JudgeConfig, *,
     return Hearing(
         tuple(question for one in asked for question in one.questions),
         tuple(lost for one in asked for lost in one.left_out),
+        this_round,
     )
 
 
@@ -93,6 +129,7 @@ def hear(
     panel.preflight(hearing.questions)
     judged = panel.judge(hearing.questions)
     rows = judged.judgements
+    log.info("judged: %d answers for %.2f USD", sum(row.status == "ok" for row in rows), judged.usd)
     verdicts = verdicts_of(rows, headline or REFERENCE)
     has_pairs = any(row.purpose == "pair" for row in rows)
     ratings = rate_systems(pooled_verdicts(verdicts), resamples=resamples, seed=seed) if has_pairs else {}
@@ -103,6 +140,7 @@ def hear(
         ratings=dict(ratings),
         agreement=agreement_report(rows, verdicts, resamples=resamples, seed=seed),
         self_tests=self_tests(rows, resamples=resamples, seed=seed),
+        drift=_drift(hearing.round, rows, config),
         left_out=list(hearing.left_out),
         bill=judged.bill,
         notices=judged.notices,
@@ -110,12 +148,17 @@ def hear(
     )
 
 
-def _dataset_stories(tellings: Sequence[Telling], config: JudgeConfig) -> list[ShownStory]:
-    """Take the dataset's own stories behind the first tellings, as judges are shown stories."""
-    return [
-        ShownStory(telling.story_id, (telling.opening, *telling.reference[: config.segments]))
-        for telling in tellings[: config.anchors]
-    ]
+def _drift(this_round: Round | None, rows: Sequence[Judgement], config: JudgeConfig) -> dict[str, Drift]:
+    if this_round is None:
+        return {}
+    return note_round(
+        this_round.folder,
+        rows,
+        round_name=this_round.name,
+        anchors=this_round.anchors.digest,
+        conditions=conditions_of(config),
+        at=datetime.now(UTC),
+    )
 
 
 def _score_numbers(report: JudgeReport) -> dict[str, float]:
