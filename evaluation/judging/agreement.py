@@ -56,20 +56,14 @@ def krippendorff(ratings: Matrix, level: Level) -> float | None:
     alpha = 1 - D_o / D_e from the coincidence matrix o_ck, in which each unit with m_u > 1 ratings adds its ordered
     pairs of values weighted by 1 / (m_u - 1): D_o = sum o_ck d2_ck / n, D_e = sum n_c n_k d2_ck / (n (n - 1)), n_c
     the margins (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", repository.upenn.edu/asc_papers/43).
-    d2 is 1 for different names; for ordered values the square of n_c / 2 + n_k / 2
-    and all n between them; for intervals (c - k)^2.
+    d2 is 1 for different names; for ordered values the square of n_c / 2 + n_k / 2 and all n between them; for
+    intervals (c - k)^2.
 
     Returns:
         None where it is not defined: no unit has two ratings, or all ratings are equal.
     """
-    values, weights = _coincidences(ratings)
-    margins = weights.sum(axis=1)
-    total = margins.sum()
-    if len(values) < 2:
-        return None
-    distances = _DISTANCES[level](values, margins)
-    expected = (np.outer(margins, margins) * distances).sum() / (total - 1)
-    return float(1 - (weights * distances).sum() / expected)
+    values, coincidences = _coincidences(ratings)
+    return _alpha(values, coincidences.sum(axis=0), level)
 
 
 def agreement(
@@ -125,14 +119,21 @@ def agreement_report(
 
 
 def _coincidences(ratings: Matrix) -> tuple[Matrix, Matrix]:
-    """Give the values that occur in units with two ratings or more, [V] in order, and their coincidences [V, V]."""
-    rated = ~np.isnan(ratings)
-    ratings = np.where(rated, ratings, np.nan)[:, rated.sum(axis=0) > 1]
+    """Give the values that occur, [V] in order, and how each unit's ratings coincide, [units, V, V]."""
     values = np.unique(ratings[~np.isnan(ratings)])
     counts = (ratings[:, :, None] == values).sum(axis=0).astype(np.float64)  # [units, V]
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
-    per_unit = counts.sum(axis=1) - 1
-    return values, (pairs / per_unit[:, None, None]).sum(axis=0)
+    others = np.maximum(counts.sum(axis=1) - 1, 1)  # a single rating makes no pair
+    return values, pairs / others[:, None, None]
+
+
+def _alpha(values: Matrix, coincidences: Matrix, level: Level) -> float | None:
+    margins = coincidences.sum(axis=1)
+    if (margins > 0).sum() < 2:
+        return None
+    distances = _DISTANCES[level](values, margins)
+    expected = (np.outer(margins, margins) * distances).sum() / (margins.sum() - 1)
+    return float(1 - (coincidences * distances).sum() / expected)
 
 
 def _nominal(values: Matrix, margins: Matrix) -> Matrix:
@@ -160,16 +161,14 @@ def _interval(
     matrix: Matrix, stories: Sequence[str], level: Level, *, resamples: int, seed: int
 ) -> tuple[float | None, float | None]:
     """Draw stories with all their units; none where there are too few, or alpha is mostly undefined."""
-    columns: dict[str, list[int]] = defaultdict(list)
-    for column, story in enumerate(stories):
-        columns[story].append(column)
-    groups = list(columns.values())
-    if len(matrix) < 2 or len(groups) < 2 or resamples == 0:
+    names = list(dict.fromkeys(stories))
+    if len(matrix) < 2 or len(names) < 2 or resamples == 0:
         return None, None
-    drawn = (
-        krippendorff(matrix[:, [column for number in draw for column in groups[number]]], level)
-        for draw in drawn_stories(len(groups), resamples=resamples, seed=seed)
-    )
+    values, coincidences = _coincidences(matrix)
+    by_story = np.zeros((len(names), len(values), len(values)))
+    np.add.at(by_story, [names.index(story) for story in stories], coincidences)
+    draws = drawn_stories(len(names), resamples=resamples, seed=seed)
+    drawn = (_alpha(values, by_story[draw].sum(axis=0), level) for draw in draws)
     found = [alpha for alpha in drawn if alpha is not None]
     if len(found) < _FEWEST_DRAWS * resamples:
         return None, None

@@ -153,7 +153,8 @@ def compare_pairs(judgements: Iterable[Judgement], headline: str) -> Comparisons
         judge: _tables([one for one in verdicts if one.judge == judge])
         for judge in dict.fromkeys(one.judge for one in verdicts)
     }
-    return Comparisons(judges=judges, pooled=_tables(pooled_verdicts(verdicts)))
+    pooled = next(iter(judges.values())) if len(judges) == 1 else _tables(pooled_verdicts(verdicts))
+    return Comparisons(judges=judges, pooled=pooled)
 
 
 def _by_story(verdicts: Iterable[PairVerdict]) -> dict[tuple[str, str, str, str, Dimension], list[PairVerdict]]:

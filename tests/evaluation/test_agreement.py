@@ -4,6 +4,7 @@ from drawn_stories import chosen, scored
 
 from evaluation.judging.agreement import agreement, agreement_report, krippendorff
 from evaluation.judging.comparisons import verdicts_of
+from evaluation.statistics import drawn_stories
 
 _ = np.nan
 PUBLISHED = np.array(
@@ -81,6 +82,15 @@ def test_the_interval_draws_stories_with_all_their_systems():
     once, often = (agreement(rated(copies), "ordinal", resamples=200, seed=0) for copies in (1, 30))
     assert once.low < once.alpha < once.high
     assert often.high - often.low == pytest.approx(once.high - once.low, rel=0.15)
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_the_interval_is_of_alphas_of_redrawn_columns(level):
+    ratings = {r: {(str(u // 2), u): float(x) for u, x in enumerate(row) if x == x} for r, row in enumerate(PUBLISHED)}
+    found = agreement(ratings, level, resamples=100, seed=3)
+    draws = drawn_stories(6, resamples=100, seed=3)
+    alphas = [krippendorff(PUBLISHED[:, [c for n in draw for c in (2 * n, 2 * n + 1)]], level) for draw in draws]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(alphas, [0.025, 0.975])))
 
 
 def test_judges_are_compared_by_the_mean_of_their_repeats_and_failures_are_missing():

@@ -132,6 +132,11 @@ def test_repeats_and_judges_count_as_one_story():
     assert (pooled.flipped, pooled.first_slot, pooled.swap_consistency) == (None, None, None)
 
 
+def test_a_single_judge_is_its_own_majority():
+    found = compare_pairs(stories_of("win", "flip", "tie"), "ours")
+    assert found.pooled == found.judges["j"]
+
+
 def test_each_two_systems_have_tables_of_their_own():
     judgements = stories_of("win", "win") + stories_of("loss", theirs="others")
     pairs = compare_pairs(judgements, "ours").judges["j"].pairs
