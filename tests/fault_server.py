@@ -60,7 +60,8 @@ class FaultServer(PaidServer):
         hang_s: float = 30.0,
         drip_s: float = 0.02,
         retry_after_s: float = 0.01,
-        echoes: bool = False,
+        echo: Callable[[str], str] | None = None,
+        wire: Callable[[bytes], bytes] = lambda data: data,
     ) -> None:
         super().__init__()
         unknown = set(faults) - {*FAULTS, *DENIED}
@@ -68,8 +69,11 @@ class FaultServer(PaidServer):
         self.words, self.name, self.knows_keys = words, name or question_of, knows_keys
         self.probability, self.faults, self.seed = probability, tuple(faults), seed
         self.hang_s, self.drip_s, self.retry_after_s = hang_s, drip_s, retry_after_s
-        self.echoes = echoes
-        """Whether all that it says repeats the request's Authorization; `{heard}` in words stands for it."""
+        self.echo = echo
+        """Makes of a request's Authorization what all that is said repeats; `{heard}` in words stands for it."""
+        self.wire = wire
+        """Has the last word on what is sent."""
+        self.authorizations: set[str] = set()
         self.said: dict[str, list[str]] = {}
         """By question, the texts of the answers that were paid."""
         self.met: Counter[str] = Counter()
@@ -158,7 +162,8 @@ class FaultHandler(Handler):
     def complete(self, body: dict[str, Any]) -> None:
         server: FaultServer = self.server.paid_server
         key, heard = self.headers.get("idempotency-key"), self.headers.get("authorization", "")
-        fault, self.heard = server.draw(body, key), heard if server.echoes else ""
+        server.authorizations.add(heard)
+        fault, self.heard = server.draw(body, key), server.echo(heard) if server.echo else ""
         with suppress(ConnectionError):
             if fault in BEFORE or fault in DENIED:
                 self._fail(fault, server)
@@ -228,6 +233,8 @@ class FaultHandler(Handler):
         self.connection.close()
 
     def _send(self, data: bytes, status: int, kind: str, headers: dict[str, str] | None = None) -> None:
+        server: FaultServer = self.server.paid_server
+        data = server.wire(data)
         self._head(status, kind, len(data), headers)
         self.wfile.write(data)
 
