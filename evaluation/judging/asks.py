@@ -161,14 +161,14 @@ def anchor_questions(anchors: AnchorSet, *, round_name: str, repeats: int = 1) -
 
 
 def _at(number: int, systems: Systems, square: Square | None) -> list[tuple[str, Telling]]:
-    """Give each system's story of a number, and the dataset's in a telling of its own."""
-    found = [(system, tellings[number]) for system, tellings in systems.items() if number < len(tellings)]
+    """Give what each system told from the first one's opening of a number, and the dataset's own telling."""
     first = next(iter(systems.values()), ())
-    if number < len(first):
-        telling = first[number]
-        own = tuple(replace(pair, square=square) for pair in telling.reference)
-        found.append((REFERENCE, replace(telling, told=own)))
-    return found
+    if number >= len(first):
+        return []
+    story = first[number]
+    same = [(system, one) for system, tellings in systems.items() for one in tellings if one.story_id == story.story_id]
+    own = tuple(replace(pair, square=square) for pair in story.reference)
+    return [*same, (REFERENCE, replace(story, told=own))]
 
 
 def _side_by_side(ours: Telling, theirs: Telling, segments: int) -> tuple[tuple[Pair, ...], tuple[Pair, ...]] | None:

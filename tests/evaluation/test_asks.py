@@ -39,6 +39,14 @@ def test_each_system_and_the_dataset_are_asked_about_in_each_dimension():
     assert found == Counter(expected)
 
 
+def test_systems_are_scored_on_the_same_openings_whatever_else_they_told():
+    """Another system may lack a story, have further ones, and come in another order."""
+    theirs = [telling("c", "theirs"), telling("z", "theirs"), telling("a", "theirs")]
+    asks = score_questions(SYSTEMS | {"external-x": theirs}, stories=2, segments=3, repeats=1)
+    assert {one.story_id for one in asks.questions} == {"a", "b"}
+    assert {one.story_id for one in asks.questions if one.systems == ("external-x",)} == {"a"}
+
+
 def test_a_budget_that_runs_out_leaves_whole_stories_of_all_systems():
     asks = score_questions(SYSTEMS, stories=3, segments=3, repeats=2)
     first = asks.questions[: 3 * len(DIMENSIONS)]
