@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 from evaluation.external import main, read_external
 from evaluation.external_forms import external_folders, read_story
 from evaluation.judging.form import Pictures
-from evaluation.pictures import Pair, measured
+from evaluation.pictures import Pair, measured, read_tellings, stack
 from story_model.config import PROJECT_DIR
-from story_model.dataset import Story
-from story_model.pixels import Square
+from story_model.dataset import Story, read_stories
+from story_model.pixels import Square, detokenizer_square
 from story_model.schema import Segment, ToldStory
 
 SQUASH = Square(64, "squash")
@@ -326,6 +326,18 @@ def test_no_picture_is_opened_to_tell_a_form(tmp_path):
     numbered(tmp_path / "v-0", [1], ["x"])
     (tmp_path / "v-0" / "01.png").write_bytes(b"nothing")
     assert read_story(tmp_path / "v-0").form == "numbered pictures"
+
+
+def test_our_own_stories_read_as_anothers_are_the_same_pictures(make_run):
+    made = make_run(with_truth=False)
+    validation = read_stories(made.run.dataset_dir, "validation")
+    square = detokenizer_square(made.config.model.detokenizer)
+    folder = made.run.told_dir("free", "window")
+    theirs, ours = read_external(folder, validation, square)[1], read_tellings(folder, validation, square)
+    for one, other in zip(theirs, ours, strict=True):
+        assert (stack(one.told) == stack(other.told)).all()
+        assert (stack(one.reference) == stack(other.reference)).all()
+        assert [pair.text for pair in one.told] == [pair.text for pair in other.told]
 
 
 def test_stories_of_a_run_are_another_runs_external_system(make_run, capsys, tmp_path):
