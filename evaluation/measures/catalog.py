@@ -119,7 +119,12 @@ def _texts() -> list[Measure]:
             Measure(f"text_said_before_{n}", "lower", f"Share of a text's {n}-grams said before in the story or in it.")
             for n in (2, 4)
         ),
-        Measure("text_distinct_2", "higher", "distinct-2: different pairs of words of a story over all of them."),
+        Measure(
+            "text_said_elsewhere_4",
+            None,
+            "Share of a text's 4-grams that other stories of the system say too; far above the dataset's own, "
+            "different stories have become one.",
+        ),
     ]
 
 

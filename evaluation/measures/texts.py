@@ -36,18 +36,13 @@ def words_as_written(text: str) -> list[str]:
 
 
 def repetition(texts: Sequence[str], n: int) -> float | None:
-    """Measure rep-n of one story: the share of its n-grams that occurred before in it (0 all new, towards 1 a loop).
+    """Measure rep-n of one story: the share of its n-grams that occurred before in it (0 all new, towards 1 a loop);
+    distinct-n is 1 minus it.
 
     N-grams do not cross from one text to the next. None where no text has n words.
     """
     grams = ngrams(texts, n)
     return 1 - len(set(grams)) / len(grams) if grams else None
-
-
-def distinct(texts: Sequence[str], n: int) -> float | None:
-    """Measure distinct-n over many texts: different n-grams over all n-grams. None where no text has n words."""
-    grams = ngrams(texts, n)
-    return len(set(grams)) / len(grams) if grams else None
 
 
 def repeated_texts(texts: Sequence[str]) -> list[bool]:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from evaluation.measures.measure import Values
-from evaluation.measures.texts import distinct, ngrams, overlap, overlap_of, repeated_texts, repetition, words
+from evaluation.measures.texts import ngrams, overlap, overlap_of, repeated_texts, repetition, words
 from evaluation.pictures import Pair, Telling
 
 Found = list[tuple[int, float]]
 _WHOLE_STORY = (2, 3, 4)
 _RUNNING = (2, 4)
+_ELSEWHERE = 4
 
 
 def text_values(tellings: Sequence[Telling]) -> dict[str, Values]:
@@ -27,7 +28,7 @@ def text_values(tellings: Sequence[Telling]) -> dict[str, Values]:
         "text_overlap": {telling.story_id: _overlap(telling) for telling in tellings},
         **{f"text_rep_{n}": each(partial(_repetition, n=n)) for n in _WHOLE_STORY},
         **{f"text_said_before_{n}": each(partial(said_before, n=n)) for n in _RUNNING},
-        "text_distinct_2": each(lambda pairs: _whole(distinct(_texts(pairs), 2))),
+        f"text_said_elsewhere_{_ELSEWHERE}": _said_elsewhere(tellings),
     }
 
 
@@ -41,6 +42,19 @@ def said_before(pairs: Sequence[Pair], n: int) -> Found:
         seen |= new
         if grams:
             found.append((pair.index, 1 - len(new) / len(grams)))
+    return found
+
+
+def _said_elsewhere(tellings: Sequence[Telling]) -> Values:
+    """Measure, for each text with enough words, the share of its n-grams that other stories of the system say too."""
+    said = {telling.story_id: set(ngrams(_texts(telling.told), _ELSEWHERE)) for telling in tellings}
+    stories = Counter(gram for grams in said.values() for gram in grams)
+    found: dict[str, Found] = {}
+    for telling in tellings:
+        grams = [(pair.index, ngrams([pair.text], _ELSEWHERE)) for pair in telling.told] if len(tellings) > 1 else []
+        found[telling.story_id] = [
+            (index, sum(stories[gram] > 1 for gram in own) / len(own)) for index, own in grams if own
+        ]
     return found
 
 

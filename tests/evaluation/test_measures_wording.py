@@ -35,6 +35,19 @@ def test_a_text_is_held_against_its_nearest_earlier_one_and_the_opening():
     assert found == [(1, 0.75), (3, 0), (4, 1)]
 
 
+def test_stories_that_became_one_say_the_same_words():
+    one = telling("one", texts=["the cat sleeps on here", "too short"])
+    other = telling("other", texts=["now the cat sleeps on", "a dog runs off"])
+    found = text_values([one, other])["text_said_elsewhere_4"]
+    assert found == {"one": [(1, 0.5)], "other": [(1, 0.5), (2, 0)]}
+
+
+def test_a_story_that_repeats_itself_says_nothing_that_others_say():
+    one, other = telling("one", texts=LOOP), telling("other", texts=["quite another story here"])
+    assert set(shares([one, other], "text_said_elsewhere_4")["one"]) == {0}
+    assert shares([one], "text_said_elsewhere_4") == {"one": []}
+
+
 def test_texts_without_a_word_are_counted():
     story = telling(texts=["", "...", "word"])
     assert shares([story], "text_empty") == {"s": [1, 1, 0]}
