@@ -54,6 +54,11 @@ def test_a_pair_with_an_order_unanswered_is_incomplete(shown):
     assert (table.first_slot, table.swap_consistency, table.win_share, table.decided.win_rate) == (None,) * 4
 
 
+def test_a_choice_in_an_answer_that_is_not_ok_does_not_count():
+    ahead, behind = asked("first", "second")
+    assert style_table([ahead.model_copy(update={"status": "invalid"}), behind]).incomplete == 1
+
+
 def test_an_order_that_was_never_asked_is_incomplete():
     assert style_table([chosen("first", "ours", "theirs")]).incomplete == 1
 
