@@ -39,8 +39,8 @@ WORDS = (
 )
 """The answer was paid and is worth nothing: the model itself said it."""
 FAULTS = (*BEFORE, *DELIVERY, *WORDS)
-DENIED = ("400", "401", "403", "404")
-"""Not by chance: what a client did wrong, as the server sees it."""
+DENIED = ("307", "400", "401", "403", "404")
+"""Not by chance: what a client did wrong, as the server sees it; and that another place should be asked."""
 
 Words = Callable[[dict[str, Any]], str]
 
@@ -74,6 +74,8 @@ class FaultServer(PaidServer):
         self.wire = wire
         """Has the last word on what is sent."""
         self.authorizations: set[str] = set()
+        self.elsewhere = ""
+        """Where a 307 leads."""
         self.said: dict[str, list[str]] = {}
         """By question, the texts of the answers that were paid."""
         self.met: Counter[str] = Counter()
@@ -189,6 +191,7 @@ class FaultHandler(Handler):
                 "429 date": email.utils.formatdate(time.time() + server.retry_after_s, usegmt=True),
             }
             told = {"retry-after": waits[fault]} if fault in waits else {}
+            told |= {"location": f"{server.elsewhere}/chat/completions"} if fault == "307" else {}
             said = {"error": {"message": f"the server says {fault} {self.heard}".strip(), "type": "server_error"}}
             self._send(json.dumps(said).encode(), int(fault.split()[0]), "application/json", told)
 

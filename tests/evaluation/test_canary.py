@@ -16,7 +16,6 @@ from benchmarks.judge_faults import CONFIG, number_in, opinion, questions_of
 from evaluation.judging.panel import open_panel
 from evaluation.report import evaluate
 from story_model.asking.endpoint import QuestionRefused, connect
-from story_model.asking.secrecy import Secrets, without_credentials
 from story_model.config import Settings
 
 CANARY = "sk-canary/5f0c3b7e9a1d4c2e8b6f70a2"
@@ -94,7 +93,7 @@ def test_a_judging_writes_no_piece_of_the_key_whatever_the_server_repeats(tmp_pa
         assert "***" in "".join(told)
 
 
-@pytest.mark.parametrize("status", [*DENIED, "503", "page in place of JSON"])
+@pytest.mark.parametrize("status", [*DENIED[1:], "503", "page in place of JSON"])
 @pytest.mark.parametrize("lead_in", ["", "word " * 51, "x" * 285 + " ", "x" * 20])
 def test_no_error_says_the_key(tmp_path, status, lead_in):
     """Also where its reason is cut in the middle of it, and in what a traceback prints."""
@@ -149,6 +148,18 @@ def any_opinion(body: dict) -> str:
     return json.dumps({"rationale": "You sent {heard}.", "score": 6.5})
 
 
+@pytest.mark.parametrize("credentials", ["", f"user:{PASSWORD}@"])
+def test_a_key_does_not_follow_to_another_server(tmp_path, credentials):
+    ways = {"probability": 1.0, "faults": ["307"]}
+    with serving_faults(opinion, name=number_in, **ways) as server, serving_faults(opinion, name=number_in) as other:
+        server.elsewhere = other.url
+        url = server.url.replace("://", f"://{credentials}")
+        endpoint = connect(settings_for(url), "seer", tmp_path / "run" / "judge", setting="judge.model")
+        endpoint.ask("e", [{"role": "user", "content": [{"type": "text", "text": "This is number 1."}]}])
+    assert "" not in server.authorizations
+    assert other.authorizations == {""}
+
+
 def test_an_address_with_a_password_is_refused_without_saying_it(tmp_path):
     """A judge's address is part of the judge's name, and of reports."""
     settings = settings_for(f"http://user:{PASSWORD}@127.0.0.1:9/v1")
@@ -173,23 +184,3 @@ def test_an_endpoint_s_address_is_shown_and_logged_without_its_password(tmp_path
     assert not sings(told, PASSWORD)
     assert given not in told
     assert not singing_files(tmp_path, PASSWORD)
-
-
-@pytest.mark.parametrize(
-    ("address", "bare", "said"),
-    [
-        ("http://host/v1", "http://host/v1", None),
-        ("https://me:p%40ss@host:8000/v1", "https://host:8000/v1", "me:p@ss"),
-        ("http://token@[::1]:80/v1?a=b", "http://[::1]:80/v1?a=b", "token:"),
-        ("http://a@b:c@host/v1", "http://host/v1", "a@b:c"),
-    ],
-)
-def test_credentials_go_from_the_address_to_the_header(address, bare, said):
-    place, headers = without_credentials(address)
-    assert place == bare
-    assert headers == ({"Authorization": f"Basic {base64.b64encode(said.encode()).decode()}"} if said else {})
-
-
-def test_a_short_key_is_a_word_like_any_other():
-    assert Secrets(["none", ""]).hide_text("there are none") == "there are none"
-    assert Secrets(["longer-key"]).hide(b"\xff longer-key longer\\u002Dkey LONGER-KEY") == b"\xff *** *** LONGER-KEY"

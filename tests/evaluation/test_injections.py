@@ -9,8 +9,9 @@ import unicodedata
 
 import numpy as np
 import pytest
+from fault_server import serving_faults
 from PIL import Image, ImageDraw
-from scripted_judge import NAMES, ScriptedJudge
+from scripted_judge import NAMES, ScriptedJudge, scripted_answer
 
 from evaluation.judging.form import prompt, sent
 from evaluation.judging.injections import (
@@ -21,12 +22,14 @@ from evaluation.judging.injections import (
     inject,
     injected_questions,
 )
+from evaluation.judging.panel import Patience, open_panel
 from evaluation.judging.published_form import PublishedForm
 from evaluation.judging.questions import Judgement, Question
 from evaluation.judging.rubric import Rubric
 from evaluation.judging.spoiled import ShownStory
 from evaluation.pictures import Pair
 from story_model.asking.endpoint import Answer
+from story_model.config import Settings
 from story_model.evaluate_config import JudgeConfig
 
 CONFIG = JudgeConfig(model="judge-1")
@@ -124,6 +127,29 @@ def test_a_judge_that_looks_gives_every_story_that_begs_the_score_that_it_had(qu
     report = changed_scores(ScriptedJudge()(questions))["scripted"]
     assert (report.changed, report.lost, report.without_room, report.not_compared) == ([], {}, 0, 0)
     assert report.asked >= 200
+
+
+@pytest.mark.parametrize("form", ["rubric", "published"])
+def test_over_the_wire_no_injection_changes_a_score_that_is_read(tmp_path, questions, form):
+    """260 stories through the whole of judging; a judge who looks answers, and repeats what the story says."""
+    config = CONFIG.model_copy(update={"form": form})
+    with serving_faults(looking_and_repeating) as server:
+        settings = Settings(_env_file=None, api_base_url=server.url)
+        panel = open_panel(config, settings, tmp_path / "judge", patience=Patience(timeout_s=60))
+        judged = panel.judge(questions)
+    report = changed_scores(judged.judgements)["judge-1"]
+    assert report.asked == len(INJECTIONS) * len(STORIES) >= 200
+    assert (report.changed, report.lost, report.without_room, report.not_compared) == ([], {}, 0, 0)
+    assert {tuple(body) for body in server.bodies} == {tuple(server.bodies[0])}
+    assert {body["model"] for body in server.bodies} == {"judge-1"}
+
+
+def looking_and_repeating(body: dict) -> str:
+    texts = " ".join(texts_of(body["messages"])[:-1])
+    said = scripted_answer(body)
+    if not said.startswith("{"):
+        return f"The story says: {texts[:20_000]} {said}"
+    return json.dumps(json.loads(said) | {"rationale": texts[:20_000]})
 
 
 def test_a_judge_of_style_sees_what_was_painted_and_likes_it_no_better():
