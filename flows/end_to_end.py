@@ -6,12 +6,13 @@ import signal
 import sys
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
 from flows.build_dataset import build_dataset
 from flows.evaluate import evaluate_stories
 from flows.train_all import train_all
 from story_model.config import PROJECT_DIR, preset_names
-from tasks import artifacts, console
+from tasks import artifacts, console, evaluate
 from tasks.measure import measured
 from tasks.process import ProcessFailed
 from tasks.run import open_run
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 @flow(name="end-to-end", flow_run_name="end-to-end {run}")
 def end_to_end(
     run: str = "demo", preset: str = "tiny", overrides: tuple[str, ...] = (), videos: str | None = None
-) -> str:
+) -> str | State[str]:
     """Go from videos to judged stories, write `summary.json` and hand out its path.
 
     Args:
@@ -38,9 +39,11 @@ def end_to_end(
     with measured() as measurement:
         build_dataset(run, preset, overrides, videos)
         train_all(run)
-        evaluate_stories(run)
+        verdict = evaluate_stories(run, return_state=True)
+        if verdict.name != evaluate.REGRESSED:
+            verdict.result()  # raises what went wrong
         summarise(folder, measurement, finished_before)
-    return str(folder.summary_path)
+    return evaluate.regressed(verdict.message) if verdict.name == evaluate.REGRESSED else str(folder.summary_path)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,6 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, ProcessFailed) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except evaluate.Regressed as worse:
+        sys.stdout.write(console.closing_words(folder))
+        sys.stderr.write(f"regressed: {worse}\n")
+        return 3
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         return 130

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Mapping
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from mlflow import MlflowClient
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from story_model.config import Settings
@@ -22,11 +23,6 @@ def show_numbers(key: str, run: str, numbers: Mapping[str, float]) -> None:
     create_table_artifact(table=rows, key=key, description=f"Run {run}")
 
 
-def show_report(folder: RunFolder) -> None:
-    """Name the report's file on the flow run's page (Prefect shows no local files)."""
-    create_markdown_artifact(f"Open `{folder.report_path}` in a browser.", key="report", description=folder.name)
-
-
 def open_tracking(folder: RunFolder) -> None:
     """Make MLflow's database and the run's page in it, which takes seconds the first time."""
     with parent_run(folder, settings=Settings()):
@@ -40,10 +36,21 @@ def link_to_tracking(folder: RunFolder) -> None:
         tracker.tags(
             {"prefect.flow_run_id": str(flow_run.get_id()), "prefect.url": str(flow_run.get_flow_run_ui_url())}
         )
-        experiment = tracker.client.get_run(tracker.run_id).info.experiment_id
-        place = settings.tracking_uri if settings.tracking_uri.startswith("http") else _LOCAL_MLFLOW
-        address = f"{place}/#/experiments/{experiment}/runs/{tracker.run_id}"
-    create_link_artifact(address, key="mlflow", link_text=f"{folder.name} in MLflow", description=folder.name)
+    create_link_artifact(
+        run_address(tracker.run_id), key="mlflow", link_text=f"{folder.name} in MLflow", description=folder.name
+    )
+
+
+def run_address(run_id: str) -> str:
+    """Give the address of a run's page in MLflow; of a local database, the page that a bare `mlflow ui` serves.
+
+    Raises:
+        MlflowException: MLflow does not hold the run.
+    """
+    settings = Settings()
+    experiment = MlflowClient(settings.tracking_uri).get_run(run_id).info.experiment_id
+    place = settings.tracking_uri.rstrip("/") if settings.tracking_uri.startswith("http") else _LOCAL_MLFLOW
+    return f"{place}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def numbers_of(manifests: Mapping[str, Manifest | None]) -> dict[str, float]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TextIO
@@ -92,15 +92,18 @@ def run_module(
     grace_s: float = 10.0,
     spread: LaunchConfig | None = None,
     launcher: str = "",
-) -> None:
-    """Run `python -m module args` to its end with `threads` threads for its arithmetic.
+    accept: Collection[int] = (),
+) -> int:
+    """Run `python -m module args` to its end with `threads` threads for its arithmetic, and hand out its exit code.
+
+    `accept`: exit codes besides 0 with which the process says something, and did not fail.
 
     `spread` says over how many processes and nodes; the nodes are reached by the command `launcher` (see `Settings`).
     Whatever ends this call early (cancellation, SIGTERM, Ctrl-C) ends the process and its children too: SIGTERM, then
     SIGKILL after `grace_s` seconds.
 
     Raises:
-        ProcessFailed: it exited non-zero or was killed.
+        ProcessFailed: it was killed, or exited with a code that is neither 0 nor accepted.
     """
     arguments = [*_torchrun(spread or LaunchConfig()), "-m", module, *args]
     before = _reaching(spread or LaunchConfig(), launcher)
@@ -117,9 +120,10 @@ def run_module(
     finally:
         end_group(process, grace_s)
         process.stdout.close()
-    if code != 0:
+    if code != 0 and code not in accept:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
         raise ProcessFailed("\n  ".join([f"python -m {module} {how}; its last lines:", *echo.last_lines]))
+    return code
 
 
 def _torchrun(spread: LaunchConfig) -> list[str]:

@@ -42,6 +42,13 @@ def test_the_four_deployments_of_the_readme_are_there() -> None:
     assert [one["name"] for one in DEPLOYMENTS] == ["build-dataset", "train-all", "evaluate", "end-to-end"]
 
 
+def test_the_weekly_evaluation_takes_the_newest_run() -> None:
+    evaluate = DEPLOYMENTS[2]
+    assert evaluate["parameters"] == {"run": "newest"}
+    assert "parameters" not in evaluate["schedules"][0]
+    assert evaluate["triggers"][0]["parameters"] == {"source_run": "{{ event.resource.id }}"}
+
+
 def test_evaluate_runs_weekly_and_after_train_all() -> None:
     evaluate = DEPLOYMENTS[2]
     assert evaluate["schedules"][0]["cron"] == "0 3 * * 1"

@@ -11,7 +11,8 @@ from flows.end_to_end import end_to_end
 from flows.evaluate import evaluate_stories
 from flows.train_all import train_all
 from story_model.evaluate_config import EvaluateConfig
-from story_model.manifest import StepResult, run_step
+from story_model.manifest import StepResult, run_step, write_atomically
+from story_model.verdict import ChampionOutcome, Standing
 from story_model.workspace import RunFolder
 from tasks.summary import read_summary
 
@@ -36,27 +37,45 @@ STEPS = {
     "training baseline",
     "evaluation.long_stories",
     "evaluation.report",
+    "evaluation.champion",
 }
 
 
+METRICS = {
+    "character_accuracy": 0.8,
+    "character_accuracy_ci_low": 0.7,
+    "character_accuracy_ci_high": 0.9,
+    "character_accuracy_n": 50.0,
+    "segments_told": 200.0,
+    "free/dense/character_accuracy": 0.5,
+}
 Started = list[tuple[str, Path]]
 
 
-def record_in(modules: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Note modules instead of starting them; the last one leaves a manifest as the real one does."""
+def standing(folder: RunFolder, what: Standing, message: str = "for want of another") -> ChampionOutcome:
+    return ChampionOutcome(
+        run=folder.name, model="storystream", version=2, champion=1, against=None, standing=what, message=message
+    )
 
-    def record(module: str, *args: str, **_: object) -> None:
+
+def record_in(modules: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note modules instead of starting them; the last two leave what the real ones do."""
+
+    def record(module: str, *args: str, **_: object) -> int:
         folder = RunFolder(Path(args[0]))
         modules.append((" ".join([module, *args[1:]]), folder.root))
         if module == "evaluation.report":
             run_step(
                 folder.evaluation_dir,
-                lambda _: StepResult(metrics={"character_accuracy": 0.8, "segments_told": 200.0}),
+                lambda _: StepResult(metrics=METRICS),
                 step="evaluate",
                 version=1,
                 config=EvaluateConfig(),
                 inputs={"dataset": folder.dataset_dir},
             )
+        if module == "evaluation.champion":
+            write_atomically(folder.standing_path, standing(folder, "crowned").model_dump_json().encode())
+        return 0
 
     monkeypatch.setattr("tasks.train.run_module", record)
     monkeypatch.setattr("tasks.evaluate.run_module", record)
@@ -99,8 +118,8 @@ def test_no_step_starts_before_what_it_builds_on(first_run: tuple[Path, Started]
     assert names.index("training features") < names.index("training stage1")
     assert names.index("training tokenizer language_model") < names.index("training stage2")
     assert names.index("training stage1") < names.index("training baseline")
-    assert set(names[:-2]) >= {"training stage3", "training baseline"}
-    assert names[-2:] == ["evaluation.long_stories", "evaluation.report"]
+    assert set(names[:-3]) >= {"training stage3", "training baseline"}
+    assert names[-3:] == ["evaluation.long_stories", "evaluation.report", "evaluation.champion"]
 
 
 def test_the_summary_joins_costs_counts_and_measurements(first_run: tuple[Path, Started]) -> None:
@@ -130,7 +149,7 @@ def test_evaluate_takes_the_run_of_the_training_that_triggered_it(built: Path, s
     started.clear()
     state = train_all("one", return_state=True)
     evaluate_stories(source_run=f"prefect.flow-run.{state.state_details.flow_run_id}")
-    assert started[-1] == ("evaluation.report", built.resolve())
+    assert started[-1] == ("evaluation.champion", built.resolve())
 
 
 def test_a_wrong_key_is_refused_before_any_step(own_places: Path) -> None:

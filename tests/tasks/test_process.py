@@ -160,3 +160,12 @@ def test_several_nodes_are_reached_by_the_launcher_and_meet(
 def test_several_nodes_without_a_launcher_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="asks for 2 nodes; set STORY_LAUNCHER"):
         run_module("step", cwd=tmp_path, spread=LaunchConfig(nodes=2))
+
+
+def test_an_exit_code_that_says_something_is_handed_out(tmp_path: Path) -> None:
+    assert run_module("step", cwd=write_module(tmp_path, "raise SystemExit(3)"), accept=(3,)) == 3
+
+
+def test_an_exit_code_that_was_not_asked_for_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ProcessFailed, match="exit code 4"):
+        run_module("step", cwd=write_module(tmp_path, "raise SystemExit(4)"), accept=(3,))
