@@ -1,14 +1,25 @@
 """The evaluation section of the configuration: what is measured on told stories, and who judges them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from story_model.price_config import PriceConfig
 from story_model.section import Section
 from story_model.tell_config import Policy
 
 Protocol = Literal["clean", "legacy-pytorch", "storygpt-v"]
+
+
+def _without_secrets(address: str) -> str:
+    """Refuse an address that holds a user, a password or a query: a configuration is saved, logged and shown."""
+    if "@" in address or "?" in address:
+        raise ValueError("an address may hold no user, password or query; put keys into STORY_JUDGE_KEYS (environment)")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_secrets)]
+"""Of an endpoint."""
 
 
 class NetworksConfig(Section):
@@ -42,7 +53,7 @@ class JudgeModelConfig(Section):
 
     model: str
     """Its name there."""
-    address: str | None = None
+    address: Address | None = None
     """The endpoint; none: STORY_JUDGE_BASE_URL, else STORY_API_BASE_URL."""
     price: PriceConfig = PriceConfig()
 
@@ -52,7 +63,7 @@ class JudgeConfig(Section):
 
     model: str | None = None
     """The endpoint's model."""
-    address: str | None = None
+    address: Address | None = None
     """The endpoint; none: STORY_JUDGE_BASE_URL, else STORY_API_BASE_URL."""
     price: PriceConfig = PriceConfig()
     panel: tuple[JudgeModelConfig, ...] = ()

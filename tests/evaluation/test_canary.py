@@ -16,7 +16,7 @@ from benchmarks.judge_faults import CONFIG, number_in, opinion, questions_of
 from evaluation.judging.panel import open_panel
 from evaluation.report import evaluate
 from story_model.asking.endpoint import QuestionRefused, connect
-from story_model.config import Settings
+from story_model.config import Settings, load_config
 
 CANARY = "sk-canary/5f0c3b7e9a1d4c2e8b6f70a2"
 PASSWORD = "pass-canary-91b7c4d2"
@@ -166,6 +166,14 @@ def test_an_address_with_a_password_is_refused_without_saying_it(tmp_path):
     with pytest.raises(ValueError, match="STORY_JUDGE_API_KEY") as caught:
         open_panel(CONFIG, settings, tmp_path / "judge")
     assert not sings("".join(traceback.format_exception(caught.value)), PASSWORD)
+
+
+@pytest.mark.parametrize("place", ["judge.address={}", "judge.panel=[{{model: second, address: '{}'}}]"])
+def test_a_configuration_which_is_saved_and_logged_takes_no_address_with_a_password(place):
+    for address in (f"http://user:{PASSWORD}@host/v1", f"http://host/v1?key={PASSWORD}"):
+        with pytest.raises(ValueError, match="STORY_JUDGE_KEYS") as caught:
+            load_config("tiny", [f"evaluate.{place.format(address)}"])
+        assert not sings("".join(traceback.format_exception(caught.value)), PASSWORD)
 
 
 def test_an_endpoint_s_address_is_shown_and_logged_without_its_password(tmp_path, caplog):
