@@ -18,6 +18,7 @@ def diversity_of(stories: Sequence[StoryFeatures], prefix: str = "similarity") -
     `_across` and `_same_index` compare a picture with those of all other stories, and with theirs of its index: where
     the second is far above the dataset's own, different stories have become the same one. `_variety_ratio` (1 - mean
     cosine of pairs, over the same of the dataset's pictures) and `_effective` are of whole stories, at index 0.
+    Values across stories share pictures, so their intervals, which take stories for independent, are too narrow.
 
     Args:
         stories: features of unit length.
