@@ -13,6 +13,7 @@ from fault_server import (
     client_timing,
     quick_retries,
     serving_faults,
+    worded,
 )
 from pydantic import SecretStr
 
@@ -34,13 +35,13 @@ HANGING = {"hang before", "hang after", "endless drip"}
 
 
 @contextmanager
-def judging(folder, *, patience=PATIENT, **ways):
+def judging(folder, *, patience=PATIENT, config=CONFIG, **ways):
     """A server, and a function that opens a panel anew and has it judge."""
     with serving_faults(opinion, name=number_in, **ways) as server, quick_retries():
         settings = Settings(_env_file=None, api_base_url=server.url, api_key=SecretStr("a-key-of-some-length"))
 
         def judge(questions):
-            return open_panel(CONFIG, settings, folder / "judge", patience=patience).judge(questions)
+            return open_panel(config, settings, folder / "judge", patience=patience).judge(questions)
 
         yield server, judge
 
@@ -165,3 +166,39 @@ def test_the_server_s_own_account_can_tell_an_invented_score():
     said = json.dumps({"rationale": "So.", "score": 7.5})
     assert worth(said) == 7.5
     assert [worth(said.replace("7.5", score)) for score in ("11", "7.3", '"7"', "NaN", "true", "0.5")] == [None] * 6
+
+
+@pytest.mark.parametrize("fate", [500, 429, "expired", "lost"])
+def test_what_a_batch_leaves_unanswered_is_handed_in_again_and_nothing_is_paid_twice(tmp_path, fate):
+    batch = CONFIG.model_copy(update={"batch": True})
+    with judging(tmp_path, config=batch) as (server, judge):
+        server.fate = lambda request, times: fate if times == 1 and int(number_in(request["body"])) % 3 else 200
+        server.noise = [b"{", b'{"custom_id": "of-another-account", "response": {"status_code": 200}}', b"\xff\xfe"]
+        server.silent_creations = 1
+        first, second = (judge(questions_of(9)) for _ in range(2))
+    assert {row.story_id: row.score for row in first.judgements} == {f"story-{n}": score_of(n) for n in range(9)}
+    assert (sum(server.paid.values()), server.paid_twice) == (9, 0)
+    assert first.usd == pytest.approx(9 * 0.0001)
+    assert (second.usd, second.bill[0].from_ledger) == (0, 9)
+
+
+@pytest.mark.parametrize("fault", ["score NaN", "score 11", "score in quotes", "score 7.3", "key twice", "not JSON"])
+def test_nonsense_in_a_batch_is_no_number_either(tmp_path, fault):
+    batch = CONFIG.model_copy(update={"batch": True})
+    with judging(tmp_path, config=batch) as (server, judge):
+        server.words = lambda body: worded(opinion(body), fault)["choices"][0]["message"]["content"]
+        rows = judge(questions_of(3)).judgements
+    assert [(row.status, row.score) for row in rows] == [("invalid", None)] * 3
+
+
+def test_a_budget_ends_the_asking_with_no_more_spent_than_is_under_way(tmp_path):
+    config = CONFIG.model_copy(update={"budget_usd": 10 * 0.0002})
+    with judging(tmp_path, config=config, probability=0.3, faults=["503", "429", "reset before"]) as (server, judge):
+        judged = judge(questions_of(40))
+    assert 10 <= sum(server.paid.values()) <= 10 + config.concurrency
+    assert judged.usd == pytest.approx(sum(server.paid.values()) * 0.0002)
+    assert Counter(row.status for row in judged.judgements)["not_asked"] >= 40 - 10 - config.concurrency
+
+
+def score_of(number: int) -> float | None:
+    return worth(opinion({"messages": [{"content": [{"text": f"This is number {number}."}]}]}))
