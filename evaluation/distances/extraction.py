@@ -33,7 +33,7 @@ def story_features(
     known = cache.known(network)
     found: dict[str, Row] = {}
     keys: list[str] = []
-    bar = tqdm(pairs, desc=network.key, unit="picture", mininterval=2, leave=False)
+    bar = tqdm(pairs, desc=network.key, unit="picture", mininterval=2, delay=5, leave=False)
     for batch in _batches(_new_pictures(bar, network, square, known, keys), network.batch):
         rows = features_of([picture for _, picture in batch], network).numpy()
         found.update(zip((key for key, _ in batch), rows, strict=True))

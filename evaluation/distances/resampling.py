@@ -1,28 +1,30 @@
 """Fréchet distances of many draws of the same stories, each at a fraction of the price of a first one.
 
 A draw is a count for each story: 0 for one left out, 2 for one drawn twice. A repeated picture is a weight, so nothing
-is copied, and what does not change from draw to draw is computed once:
+is copied, and only distinct pictures enter:
 
-- fewer pictures than features: the product of all pictures of one side with all of the other, [N, M]. A draw takes the
-  rows and columns of its stories, centres and weighs them; singular values of that are all it needs.
-- more pictures than features: each story's second moments. Those of all draws are one matrix product; a draw needs the
-  eigenvalues of a [D, D] matrix. Roots of eigenvalues lose digits where these are small, so the loss is bounded, and a
-  draw that it could show in is computed by singular values.
+- where pictures are few beside features, the product of all pictures of one side with all of the other, [N, M], is
+  computed once. A draw takes the rows and columns of its stories, centres and weighs them; singular values of that are
+  all it needs.
+- where they are many, a draw needs the eigenvalues of a [D, D] matrix. Roots of eigenvalues lose digits where these are
+  small, so the loss is bounded, and a draw that it could show in is computed by singular values.
+
+Draws run side by side, each on one thread: matrices are too small for threads to help inside one.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy import linalg
+from torch import Tensor
 
 from evaluation.distances.features import Features, joined, story_numbers
 
 Counts = NDArray[np.int64]
 """[draws, stories]: how often each story is taken."""
-_BLOCK = 16
-"""Draws whose second moments are held at once."""
 _MAX_LOSS = 1e-7
 """Of a distance, relative, that eigenvalues may cost."""
 _EPS = float(np.finfo(np.float64).eps)
@@ -32,22 +34,38 @@ class Side:
     """Pictures of one side, centred on their common mean so that draws lose no digits to it."""
 
     def __init__(self, stories: Sequence[Features], name: str) -> None:
-        features = joined(stories, name)
-        self.mean = features.mean(axis=0)
+        features = torch.from_numpy(joined(stories, name))
+        self.mean = features.mean(dim=0)
         self.rows = features - self.mean
-        self.story = story_numbers(stories)
-        self.squares = (self.rows**2).sum(axis=1)
+        self.story = torch.from_numpy(story_numbers(stories))
+        self.squares = self.rows.square().sum(dim=1)
 
-    def weights(self, counts: NDArray[np.int64]) -> Features:
-        """Give each picture its story's count, [N]."""
-        weights: Features = counts[self.story].astype(np.float64)
-        return weights
 
-    def second_moments(self, num_stories: int) -> Features:
-        """Sum the outer products of each story's pictures, [stories, D * D]."""
-        starts = np.searchsorted(self.story, np.arange(num_stories + 1))
-        stories = [self.rows[first:last] for first, last in pairwise(starts)]
-        return np.stack([(story.T @ story).ravel() for story in stories])
+class Draw:
+    """One side's pictures of one draw: the distinct ones, how often each counts, and their mean."""
+
+    def __init__(self, side: Side, counts: Tensor) -> None:
+        weights = counts[side.story]
+        self.side = side
+        self.taken = weights.nonzero()[:, 0]
+        self.weights = weights[self.taken].double()
+        self.total = float(self.weights.sum())
+        self.mean = self.weights @ side.rows[self.taken] / self.total
+
+    @property
+    def scale(self) -> Tensor:
+        """What each picture is multiplied by so that the sum of its outer products is the covariance, [n]."""
+        return (self.weights / (self.total - 1)).sqrt()
+
+    @property
+    def spread(self) -> float:
+        """The trace of the covariance."""
+        squares = self.weights @ self.side.squares[self.taken] - self.total * self.mean @ self.mean
+        return float(squares) / (self.total - 1)
+
+    def rows(self) -> Tensor:
+        """Centre and scale the pictures: R with R^T R the covariance, [n, D]."""
+        return (self.side.rows[self.taken] - self.mean) * self.scale[:, None]
 
 
 class StoryDraws:
@@ -55,77 +73,33 @@ class StoryDraws:
 
     def __init__(self, told: Sequence[Features], reference: Sequence[Features]) -> None:
         """Prepare what all draws share; story k of both sides is drawn together."""
-        self.num_stories = len(told)
         self.sides = Side(told, "told"), Side(reference, "true")
-        self.dim = self.sides[0].rows.shape[1]
-        self.by_moments = min(len(side.rows) for side in self.sides) > 2 * self.dim
-        if not self.by_moments:
-            self.products = self.sides[0].rows @ self.sides[1].rows.T
+        few = min(len(side.rows) for side in self.sides)
+        self.by_covariances = few > 2 * self.sides[0].rows.shape[1]
+        self.products = None if self.by_covariances else self.sides[0].rows @ self.sides[1].rows.T
 
     def distances(self, counts: Counts) -> Features:
         """Measure each draw, [draws]; not a number where a side has fewer than two pictures."""
-        if self.by_moments:
-            return self._by_moments(counts)
-        return np.array([self._by_products(draw) for draw in counts])
+        with _one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
+            return np.array(list(pool.map(self._distance, torch.from_numpy(counts))))
 
-    def _by_products(self, counts: NDArray[np.int64]) -> float:
-        weights = [side.weights(counts) for side in self.sides]
-        totals = [float(weight.sum()) for weight in weights]
-        if min(totals) < 2:
+    def _distance(self, counts: Tensor) -> float:
+        told, reference = (Draw(side, counts) for side in self.sides)
+        if min(told.total, reference.total) < 2:
             return float("nan")
-        left, right = (weight.nonzero()[0] for weight in weights)
-        a, b = weights[0][left], weights[1][right]
-        taken = self.products[np.ix_(left, right)]
-        taken = taken - (a @ taken / totals[0])[None, :]
-        taken -= (taken @ b / totals[1])[:, None]
-        taken *= np.sqrt(a / (totals[0] - 1))[:, None]
-        taken *= np.sqrt(b / (totals[1] - 1))[None, :]
-        cross = float(linalg.svdvals(taken, overwrite_a=True, check_finite=False).sum())
-        means = [weight @ side.rows / total for weight, side, total in zip(weights, self.sides, totals, strict=True)]
-        spread = sum(
-            (weight @ side.squares - total * (mean @ mean)) / (total - 1)
-            for weight, side, total, mean in zip(weights, self.sides, totals, means, strict=True)
-        )
-        shift = means[0] + self.sides[0].mean - means[1] - self.sides[1].mean
-        return max(0.0, float(shift @ shift + spread - 2 * cross))
-
-    def _by_moments(self, counts: Counts) -> Features:
-        moments = [side.second_moments(self.num_stories) for side in self.sides]
-        found = []
-        for start in range(0, len(counts), _BLOCK):
-            block = counts[start : start + _BLOCK]
-            drawn = [block.astype(np.float64) @ moment for moment in moments]
-            found += [self._of_moments(draw, drawn[0][row], drawn[1][row]) for row, draw in enumerate(block)]
-        return np.array(found)
-
-    def _of_moments(self, counts: NDArray[np.int64], told: Features, reference: Features) -> float:
-        means, covariances = [], []
-        for side, moments in zip(self.sides, (told, reference), strict=True):
-            weights = side.weights(counts)
-            total = float(weights.sum())
-            if total < 2:
-                return float("nan")
-            mean = weights @ side.rows / total
-            covariance = moments.reshape(self.dim, self.dim) - total * np.outer(mean, mean)
-            means.append(mean + side.mean)
-            covariances.append(covariance / (total - 1))
-        shift = means[0] - means[1]
-        rest = float(shift @ shift + np.trace(covariances[0]) + np.trace(covariances[1]))
-        cross, loss = _root_trace(*covariances)
-        if loss > _MAX_LOSS * (rest - 2 * cross):
-            return self._by_rows(counts, rest)
+        shift = told.mean + told.side.mean - reference.mean - reference.side.mean
+        rest = float(shift @ shift) + told.spread + reference.spread
+        by_products = self.products is not None
+        cross = self._by_products(told, reference) if by_products else _by_covariances(told, reference, rest)
         return max(0.0, rest - 2 * cross)
 
-    def _by_rows(self, counts: NDArray[np.int64], rest: float) -> float:
-        factors = []
-        for side in self.sides:
-            weights = side.weights(counts)
-            taken = weights.nonzero()[0]
-            centred = side.rows[taken] - weights @ side.rows / weights.sum()
-            centred *= np.sqrt(weights[taken] / (weights.sum() - 1))[:, None]
-            factors.append(linalg.qr(centred, mode="r", overwrite_a=True, check_finite=False)[0][: self.dim])
-        cross = linalg.svdvals(factors[0] @ factors[1].T, overwrite_a=True, check_finite=False).sum()
-        return max(0.0, rest - 2 * float(cross))
+    def _by_products(self, told: Draw, reference: Draw) -> float:
+        assert self.products is not None
+        taken = self.products[told.taken][:, reference.taken]
+        taken -= told.weights @ taken / told.total
+        taken -= (taken @ reference.weights / reference.total)[:, None]
+        taken *= told.scale[:, None] * reference.scale
+        return float(torch.linalg.svdvals(taken).sum())
 
 
 def counts_of(draws: Sequence[NDArray[np.int64]], num_stories: int) -> Counts:
@@ -133,13 +107,27 @@ def counts_of(draws: Sequence[NDArray[np.int64]], num_stories: int) -> Counts:
     return np.stack([np.bincount(draw, minlength=num_stories) for draw in draws])
 
 
-def _root_trace(first: Features, second: Features) -> tuple[float, float]:
-    """Take the trace of (C1 C2)^1/2 from the eigenvalues of L^T C2 L, C1 = L L^T, and bound what rounding can cost."""
+def _by_covariances(told: Draw, reference: Draw, rest: float) -> float:
+    """Take the trace of (C1 C2)^1/2 from the eigenvalues of L^T C2 L, C1 = L L^T, unless rounding could show in it."""
+    a, b = told.rows(), reference.rows()
+    first, second = a.T @ a, b.T @ b
+    root, failed = torch.linalg.cholesky_ex(first)
+    if not failed:
+        eigenvalues = torch.linalg.eigvalsh(root.T @ second @ root)
+        noise = 4 * _EPS * float(first.norm() * second.norm())
+        cross = float(eigenvalues.clamp(min=0).sqrt().sum())
+        if float((noise / (2 * eigenvalues.clamp(min=noise).sqrt())).sum()) <= _MAX_LOSS * (rest - 2 * cross):
+            return cross
+    triangles = [torch.linalg.qr(rows, mode="r").R for rows in (a, b)]
+    return float(torch.linalg.svdvals(triangles[0] @ triangles[1].T).sum())
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[int]:
+    """Keep matrices to one thread, and give how many threads there were."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        root = np.linalg.cholesky(first)
-    except np.linalg.LinAlgError:
-        return 0.0, float("inf")
-    eigenvalues = linalg.eigvalsh(root.T @ second @ root, overwrite_a=True, check_finite=False, driver="evd")
-    noise = 4 * _EPS * float(np.linalg.norm(first) * np.linalg.norm(second))
-    kept = np.clip(eigenvalues, noise, None)
-    return float(np.sqrt(np.clip(eigenvalues, 0, None)).sum()), float((noise / (2 * np.sqrt(kept))).sum())
+        yield threads
+    finally:
+        torch.set_num_threads(threads)

@@ -93,15 +93,15 @@ def by_copies(told, reference, draws):
 
 
 @pytest.mark.parametrize(
-    ("told_each", "true_each", "dim", "by_moments"), [(1, 1, 64, False), (5, 4, 8, True), (3, 5, 30, True)]
+    ("told_each", "true_each", "dim", "by_covariances"), [(1, 1, 64, False), (5, 4, 8, True), (3, 5, 30, True)]
 )
-def test_a_cheap_draw_is_the_distance_of_its_pictures(rng, told_each, true_each, dim, by_moments):
+def test_a_cheap_draw_is_the_distance_of_its_pictures(rng, told_each, true_each, dim, by_covariances):
     mixed = rng.standard_normal((dim, dim))
     told = [rng.standard_normal((told_each, dim)) @ mixed + 0.5 for _ in range(24)]
     reference = [rng.standard_normal((true_each, dim)) @ mixed for _ in range(24)]
     draws = list(drawn_stories(24, resamples=12, seed=1))
     cheap = StoryDraws(told, reference)
-    assert cheap.by_moments is by_moments
+    assert cheap.by_covariances is by_covariances
     assert cheap.distances(counts_of(draws, 24)) == pytest.approx(by_copies(told, reference, draws), rel=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_features_that_repeat_one_another_cost_no_digits(rng):
     told, reference = ([np.hstack([story, 2 * story, 0 * story]) for story in side] for side in (told, reference))
     draws = list(drawn_stories(20, resamples=12, seed=1))
     cheap = StoryDraws(told, reference)
-    assert cheap.by_moments
+    assert cheap.by_covariances
     assert cheap.distances(counts_of(draws, 20)) == pytest.approx(by_copies(told, reference, draws), rel=1e-6)
 
 
