@@ -62,6 +62,7 @@ def test_a_judge_that_grew_milder_is_named(tmp_path, anchors):
     assert drift.reason.startswith("the judge changed: ")
     for shift in drift.since_previous.values():
         assert shift.low < shift.difference < shift.high
+        assert shift.difference > 0
 
 
 def test_a_noisy_judge_is_seldom_said_to_have_changed():

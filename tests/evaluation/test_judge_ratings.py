@@ -64,6 +64,11 @@ def test_ties_pull_together_and_what_is_inconsistent_or_incomplete_does_not():
     assert (silent.left_out, silent.systems["a"].n) == (4, 2)
 
 
+def test_nothing_but_ties_makes_all_equal_on_whichever_side_they_were():
+    style = rated(*[verdict(*pair, "tie") for pair in (("a", "b"), ("a", "c"), ("b", "c"))])["style"]
+    assert [one.value for one in style.systems.values()] == pytest.approx([0, 0, 0], abs=1e-3)
+
+
 def test_a_hundred_points_more_win_64_percent():
     assert 1 / (1 + np.exp(-100 / POINTS)) == pytest.approx(0.64, abs=0.001)
 
