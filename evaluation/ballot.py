@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from evaluation.human import HumanReport, sum_up
+from evaluation.human import HumanReport, human_path, sum_up
 from evaluation.human_answers import HumanAnswer, read_answers
 from evaluation.judging.questions import DIMENSIONS, REFERENCE, Judgement
 from evaluation.pictures import Telling, read_tellings
@@ -52,11 +52,6 @@ class _Keys(BaseModel):
 def key_path(run: RunFolder) -> Path:
     """Name the file that knows who told what; raters must not see it."""
     return run.root / "ballot_key.json"
-
-
-def human_path(run: RunFolder) -> Path:
-    """Name the file of what people answered, summed up."""
-    return run.root / "human.json"
 
 
 def make_ballot(
@@ -115,21 +110,6 @@ def read_ballots(run: RunFolder, config: RunConfig, paths: Sequence[Path]) -> Hu
     write_atomically(run.root / "human.parquet", sink.getvalue().to_pybytes())
     write_atomically(human_path(run), report.model_dump_json(indent=1).encode())
     return report
-
-
-def read_human(run: RunFolder) -> HumanReport | None:
-    """Read what people answered, if they were asked.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    path = human_path(run)
-    if not path.is_file():
-        return None
-    try:
-        return HumanReport.model_validate(read_json(path.read_bytes()))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); run python -m evaluation.ballot read again") from None
 
 
 def read_judgements(run: RunFolder) -> list[Judgement]:

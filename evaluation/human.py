@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,8 @@ from evaluation.human_answers import HumanAnswer, Problem
 from evaluation.judging.agreement import Agreement, agreement
 from evaluation.judging.questions import DIMENSIONS, Dimension, Judgement
 from evaluation.statistics import Estimate, mean_over_stories, sign_test
+from story_model.strict_json import read_json
+from story_model.workspace import RunFolder
 
 Outcome = Literal["first", "second", "tie"]
 _POINTS: Mapping[Outcome, float] = {"first": 1.0, "tie": 0.5, "second": 0.0}
@@ -70,6 +73,26 @@ class HumanReport(_Row):
     agreement: dict[Dimension, Agreement]
     """Krippendorff's alpha among raters; what is rated is a pair of stories."""
     with_judge: list[WithJudge]
+
+
+def human_path(run: RunFolder) -> Path:
+    """Name the file of what people answered, summed up."""
+    return run.root / "human.json"
+
+
+def read_human(run: RunFolder) -> HumanReport | None:
+    """Read what people answered, if they were asked.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = human_path(run)
+    if not path.is_file():
+        return None
+    try:
+        return HumanReport.model_validate(read_json(path.read_bytes()))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); run python -m evaluation.ballot read again") from None
 
 
 def sum_up(

@@ -13,8 +13,10 @@ from evaluation.learning import learning_table, stage_metrics
 from evaluation.material import read_systems
 from evaluation.measured_run import Evaluated, measure_run
 from evaluation.scores import Scores, flatten
-from evaluation.showing.figures import accuracy_curves, as_png, contact_sheet
+from evaluation.showing.curves import curves_figure
+from evaluation.showing.figures import as_png, contact_sheet
 from evaluation.showing.page import render_page
+from evaluation.showing.system_tables import panels_of
 from evaluation.tables import write_items, write_judgements, write_values
 from evaluation.tracked import rows_of, track_dataset, track_files, track_judge, track_tables
 from story_model.config import RunConfig, Settings
@@ -54,7 +56,8 @@ def _write(run: RunFolder, config: RunConfig, found: Evaluated, out_dir: Path) -
     shown = systems.get(scores.headline or "") or next(iter(systems.values()))
     transform, stories = config.model.detokenizer.transform, config.evaluate.report_stories
     _save_png(contact_sheet(shown.tellings, stories=stories, transform=transform), out_dir / "contact_sheet.png")
-    curves = accuracy_curves(scores, config.evaluate.headline_policy)
+    panels = panels_of(scores, config.evaluate.headline_policy)
+    curves = curves_figure([panel for drawn in panels.values() for panel in drawn[:6]])
     if curves is not None:
         write_atomically(out_dir / "curves.png", as_png(curves))
     page = render_page(run, config, systems, found.verdicts, scores)

@@ -53,12 +53,11 @@ def line_of(
     is_headline: bool = False,
     is_reference: bool = False,
 ) -> Line:
-    """Give a system's line its colour and its dash: by the policy's name, else by its number among the systems."""
-    known = list(COLOURS)
+    """Give a system's line its colour (by the policy's name, else its number) and its dash; the headline's is whole."""
     name = label.replace(" ", "_")
     colour = INK if is_reference else COLOURS.get(name, _OTHERS[number % len(_OTHERS)])
-    dash = known.index(name) if name in known else number
-    return Line(label, colour, dash % len(_DASHES), tuple(points), is_headline, is_reference)
+    dash = 0 if is_headline or is_reference else 1 + number % (len(_DASHES) - 1)
+    return Line(label, colour, dash, tuple(points), is_headline, is_reference)
 
 
 def has_course(lines: Sequence[Line]) -> bool:
@@ -92,7 +91,7 @@ def curves_figure(panels: Sequence[Panel]) -> Figure | None:
 def css_dash(line: Line) -> str:
     """Name the line's dashes as SVG writes them, for the legend."""
     dash = _DASHES[line.dash]
-    return "none" if line.is_reference or isinstance(dash, str) else " ".join(f"{2 * part:g}" for part in dash[1])
+    return "none" if isinstance(dash, str) else " ".join(f"{2 * part:g}" for part in dash[1])
 
 
 def _draw(axes: Axes, panel: Panel, *, title: bool) -> None:
@@ -122,7 +121,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
         [one.value for _, one in points],
         color=line.colour,
         linewidth=2.6 if line.is_headline else 1.5,
-        linestyle="solid" if line.is_reference else _DASHES[line.dash],
+        linestyle=_DASHES[line.dash],
         alpha=0.55 if line.is_reference else 1,
         label=line.label,
         zorder=3 if line.is_headline else 2,

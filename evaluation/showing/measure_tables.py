@@ -1,17 +1,18 @@
-"""Tables of measures: a row a measure, a column a system, and which differences from the headline system are real."""
+"""Tables of numbers: a row a measure, a column a system, and which differences from the headline system are real."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from evaluation.measures.measure import Measure
-from evaluation.measures.summary import MeasureSummary
+from evaluation.scores import Comparison
 from evaluation.statistics import Estimate, Paired
 
 LEVEL = 0.05
 """Of significance, after Holm's correction."""
 Verdict = Literal["better", "worse", "differs", "same"]
 """Of a system beside the headline one; `same`: no significant difference."""
+Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
@@ -27,84 +28,93 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class MeasureRow:
+class Row:
     """One measure of all systems of a table."""
 
-    measure: Measure
+    title: str
+    meaning: str
+    better: Better | None
+    is_share: bool
+    """Written in percent."""
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A comparison of the headline system (left) with another one, in one measure."""
+class Table:
+    """Rows with a name."""
 
-    paired: Paired
-    p_holm: float
-
-
-Summaries = Mapping[str, MeasureSummary]
-"""By measure, of one system."""
+    title: str
+    rows: tuple[Row, ...]
 
 
-def measure_rows(
-    measures: Sequence[Measure],
-    systems: Mapping[str, Summaries],
-    tested: Mapping[tuple[str, str], Tested],
-    rivals: Sequence[str],
-) -> list[MeasureRow]:
-    """Lay out the measures that some system has.
+Tested = Mapping[tuple[str, str], Comparison]
+"""Comparisons with the headline system, by measure and the other system."""
+
+
+def row_of(
+    measure: Measure,
+    values: Mapping[str, Estimate | None],
+    tested: Tested,
+    rivals: Iterable[str],
+    *,
+    title: str | None = None,
+) -> Row | None:
+    """Lay out one measure; none where no system has it.
 
     Args:
-        measures: in the order of the rows.
-        systems: in the order of the columns, the dataset's own stories among them.
-        tested: by measure and the system that the headline one was compared with.
+        measure: its name, its meaning, which way is better.
+        values: by system, in the order of the columns, the dataset's own stories among them.
+        tested: comparisons with the headline system.
         rivals: the systems among which one is best: those that told by themselves.
+        title: how the page calls it; its name if none is given.
     """
-    rows = []
-    for measure in measures:
-        found = {name: own[measure.name].value if measure.name in own else None for name, own in systems.items()}
-        if all(value is None for value in found.values()):
-            continue
-        best = _best({name: found[name] for name in rivals if name in found}, measure)
-        cells = (
-            _cell(value, measure, is_best=name in best, tested=tested.get((measure.name, name)))
-            for name, value in found.items()
-        )
-        rows.append(MeasureRow(measure, tuple(cells)))
-    return rows
+    if all(value is None for value in values.values()):
+        return None
+    best = _best({name: values[name] for name in rivals if name in values}, measure.better)
+    cells = tuple(
+        _cell(value, measure.better, is_best=name in best, tested=tested.get((measure.name, name)))
+        for name, value in values.items()
+    )
+    shown = title or measure.name.replace("_", " ")
+    return Row(shown, measure.meaning, measure.better, measure.meaning.startswith("Share of"), cells)
 
 
-def verdict_of(tested: Tested, better: Literal["higher", "lower"] | None) -> Verdict:
+def tested_against(headline: str, comparisons: Sequence[Comparison]) -> dict[tuple[str, str], Comparison]:
+    """Look the comparisons of one headline system up by measure and other system."""
+    return {(one.measure, one.against): one for one in comparisons if one.system == headline}
+
+
+def verdict_of(paired: Paired, p_holm: float, better: Better | None) -> Verdict:
     """Judge the other system beside the headline one, which is the left."""
-    difference = tested.paired.difference
-    if tested.p_holm >= LEVEL or difference is None or difference.value == 0:
+    difference = paired.difference
+    if p_holm >= LEVEL or difference is None or difference.value == 0:
         return "same"
     if better is None:
         return "differs"
     return "worse" if (difference.value > 0) == (better == "higher") else "better"
 
 
-def _cell(value: Estimate | None, measure: Measure, *, is_best: bool, tested: Tested | None) -> Cell:
+def _cell(value: Estimate | None, better: Better | None, *, is_best: bool, tested: Comparison | None) -> Cell:
     if value is None or tested is None:
         return Cell(value, is_best)
-    verdict = verdict_of(tested, measure.better)
     paired, difference = tested.paired, tested.paired.difference
     told = "" if difference is None else f"headline minus this: {difference.value:+.3g}"
     if difference is not None and difference.low is not None and difference.high is not None:
         told += f" ({difference.low:+.3g} to {difference.high:+.3g})"
+    ahead = "higher" if better is None else "better"
     explanation = (
-        f"{told}; headline better in {paired.wins} stories, worse in {paired.losses}, equal in {paired.ties}; "
+        f"{told}; headline {ahead} in {paired.wins} stories, not in {paired.losses}, equal in {paired.ties}; "
         f"p {tested.p_holm:.2g} after Holm; {paired.said}"
     )
-    return Cell(value, is_best, verdict, explanation)
+    return Cell(value, is_best, verdict_of(paired, tested.p_holm, better), explanation)
 
 
-def _best(values: Mapping[str, Estimate | None], measure: Measure) -> set[str]:
+def _best(values: Mapping[str, Estimate | None], better: Better | None) -> set[str]:
     """Name the best and all that the intervals cannot tell from it; nobody, where neither end is good in itself."""
     known = {name: value for name, value in values.items() if value is not None}
-    if measure.better is None or len(known) < 2:
+    if better is None or len(known) < 2:
         return set()
-    pick = max if measure.better == "higher" else min
+    pick = max if better == "higher" else min
     top = pick(known.values(), key=lambda value: value.value)
     near = {name for name, value in known.items() if _overlap(value, top)}
     return near if len(near) < len(known) else set()

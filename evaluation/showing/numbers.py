@@ -19,7 +19,8 @@ def environment() -> Environment:
     found = Environment(
         loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters.update(number=number, percent=percent, measured=measured, words=words, p_value=p_value, usd=usd)
+    found.filters.update(number=number, percent=percent, measured=measured, measured_share=measured_share)
+    found.filters.update(words=words, p_value=p_value, usd=usd)
     return found
 
 
@@ -49,18 +50,23 @@ def percent(value: Estimate | float | None, digits: int = 0) -> Markup:
 
 
 def measured(value: Estimate | None) -> Markup:
-    """Write a number with as many digits as its interval bears: two of the interval's half width."""
+    """Write a number with as many digits as its interval bears."""
     return number(value, digits_of(value))
 
 
+def measured_share(value: Estimate | None) -> Markup:
+    """Write a share in percent with as many digits as its interval bears."""
+    return percent(value, max(0, digits_of(value) - 2))
+
+
 def digits_of(value: Estimate | None) -> int:
-    """Count the decimals that an estimate's interval bears; two where there is none."""
+    """Count the decimals up to the first digit of the interval's half width; two where there is no interval."""
     if value is None or value.low is None or value.high is None:
         return _DIGITS
     half = (value.high - value.low) / 2
     if not half > 0:
         return _DIGITS
-    return min(_MAX_DIGITS, max(0, 1 - math.floor(math.log10(half))))
+    return min(_MAX_DIGITS, max(0, -math.floor(math.log10(half))))
 
 
 def p_value(p: float | None) -> Markup:

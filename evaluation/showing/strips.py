@@ -9,7 +9,7 @@ from PIL import ImageOps
 
 from evaluation.measures.cartoon_world import Sight, Verdict, Verdicts
 from evaluation.pictures import Pair, Telling
-from evaluation.systems import CAPTIONS_ALONE
+from evaluation.systems import CAPTIONS_ALONE, RECONSTRUCTION
 from story_model.config import Transform
 
 _SHOWN_SIDE = 192
@@ -147,6 +147,8 @@ def _agreement(verdicts: Sequence[Verdict]) -> str:
 
 
 def _label(telling: Telling) -> str:
+    if telling.policy == RECONSTRUCTION:
+        return "repainted"
     mode = telling.mode.replace("_", " ")
     return f"{mode}, captions alone" if telling.policy == CAPTIONS_ALONE else mode
 

@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 from fabricated_run import SEGMENTS
 
-from evaluation.ballot import key_path, make_ballot, read_ballots, read_human
+from evaluation.ballot import key_path, make_ballot, read_ballots
+from evaluation.human import read_human
 from evaluation.judging.questions import DIMENSIONS, Judgement
 
 SYSTEMS = ("captions_given-multimodal_sink", "captions_given-window", "dataset")
