@@ -1,8 +1,13 @@
 """Two runs side by side: what is paired, what is found, and the verdict by the rule."""
 
+import json
+import shutil
+
 import pyarrow.parquet as pq
 import pytest
 from compared_runs import evaluated_run, noise, settings_at
+from paid_server import serving
+from scripted_judge import scripted_answer
 
 from evaluation.compare import compare, read_comparison
 from evaluation.comparing.sides import open_evaluated
@@ -171,3 +176,40 @@ def test_an_unfinished_evaluation_is_refused_with_what_to_do(tmp_path, lost, say
     (run.evaluation_dir / lost).unlink()
     with pytest.raises(ValueError, match=rf"{says}.*; run `python -m evaluation.report"):
         open_evaluated(run.root)
+
+
+JUDGED = ("evaluate.judge.model=seer", "evaluate.judge.stories=8", "evaluate.judge.segments=2")
+
+
+@pytest.fixture
+def judge(settings):
+    """A server whose answers look at the pictures; settings lead to it."""
+    with serving() as server:
+        server.words, server.name = scripted_answer, json.dumps
+        yield server, settings.model_copy(update={"judge_base_url": server.url})
+
+
+def test_judges_prefer_the_run_whose_pictures_keep_the_opening_s_style(tmp_path, judge):
+    old = evaluated_run(tmp_path / "old", spoiled=True)
+    found = found_between(old, evaluated_run(tmp_path / "new", overrides=JUDGED), judge[1])
+    row = row_of(found, "judge/style")
+    assert (row.wins, row.losses, row.finding, row.primary) == (8, 0, "better", True)
+    assert found.judge.asked == 8 * 3 * 2
+    assert found.verdict == "improved"
+
+
+def test_a_comparison_that_is_made_again_pays_for_no_answer_twice(tmp_path, judge):
+    old, new = evaluated_run(tmp_path / "old", spoiled=True), evaluated_run(tmp_path / "new", overrides=JUDGED)
+    first = found_between(old, new, judge[1])
+    paid = judge[0].paid.total()
+    shutil.rmtree(new.comparison_dir("old"))
+    again = found_between(old, new, judge[1])
+    assert judge[0].paid.total() == paid > 0
+    assert again.judge.tables == first.judge.tables
+
+
+def test_without_a_judge_the_page_says_that_nobody_was_asked(tmp_path, settings):
+    old, new = evaluated_run(tmp_path / "old", stories=2), evaluated_run(tmp_path / "new", stories=2)
+    found = found_between(old, new, settings)
+    assert found.judge.skipped == "no model is configured (evaluate.judge.model)"
+    assert found.judge.skipped in (new.comparison_dir("old") / "comparison.html").read_text()
