@@ -140,12 +140,13 @@ def test_a_whole_evaluation_under_faults_leaves_no_piece_of_the_key(make_run, ca
     assert server.num_requests > 0
     workspace = made.run.root.parent
     assert (workspace / "mlflow.db").is_file()
+    assert "<script>alert('judge')" not in made.run.report_path.read_text()
     assert not singing_files(workspace)
     assert not sings("".join([caplog.text, *capfd.readouterr()]))
 
 
 def any_opinion(body: dict) -> str:
-    return json.dumps({"rationale": "You sent {heard}.", "score": 6.5})
+    return json.dumps({"rationale": "You sent {heard}. <script>alert('judge')</script>", "score": 6.5})
 
 
 @pytest.mark.parametrize("credentials", ["", f"user:{PASSWORD}@"])
