@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from evaluation.external_forms import external_folders
 from evaluation.systems import systems_of
 from story_model.config import RunConfig, Settings, Transform, read_config
 from story_model.evaluate_config import EvaluateConfig, JudgeConfig
@@ -87,7 +88,7 @@ def inputs_of(run: RunFolder, config: RunConfig) -> dict[str, Path]:
             raise ValueError(f"stories/{name} of {run.root} is not finished; tell the stories first")
     inputs = {f"stories/{name}": told_dir for name, told_dir in told.items()} | {"dataset": run.dataset_dir}
     inputs |= {f"model/{part}": run.part_dir(part) for part in _PARTS if read_manifest(run.part_dir(part)) is not None}
-    inputs |= {f"external/{folder}": Path(folder) for folder in config.evaluate.external}
+    inputs |= external_folders(config.evaluate.external)
     given = {"truth": run.videos_dir / "truth", "human": run.root / "human.json"}
     return inputs | {name: path for name, path in given.items() if path.exists()}
 

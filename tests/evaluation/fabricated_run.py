@@ -31,6 +31,8 @@ COLOURS = {"Ada": "#d02020", "Bo": "#2030d0", "Cy": "#f0d020", "hill": "#50a050"
 SHOT_MS = 2000
 STORY_LENGTH = 12
 SEGMENTS = 10
+TRAINED = 4
+"""Episodes of the training split; validation comes after them."""
 WRONG_EVERY = {"dense": 0, "window": 2, "multimodal_sink": 5, CAPTIONS_ALONE: 3, RECONSTRUCTION: 0}
 """Every how many segments a system's told picture shows somebody else than its text names; 0: never."""
 STAGES = {
@@ -60,14 +62,16 @@ class Fabricated:
     settings: Settings
 
 
-def fabricate(root: Path, *, with_truth: bool = True, overrides: tuple[str, ...] = ()) -> Fabricated:
-    """Make a run's folder at `root`, with the drawn series' truth or without."""
+def fabricate(
+    root: Path, *, with_truth: bool = True, overrides: tuple[str, ...] = (), stories: int = 3, segments: int = SEGMENTS
+) -> Fabricated:
+    """Make a run's folder at `root` with so many validation stories, with the drawn series' truth or without."""
     run = RunFolder(root)
     config = load_config(
         "tiny",
         [
             "tell.policies=[dense,window,multimodal_sink]",
-            f"tell.segments={SEGMENTS}",
+            f"tell.segments={segments}",
             "evaluate.probe_steps=60",
             "evaluate.bootstrap=20",
             "evaluate.report_stories=2",
@@ -76,12 +80,16 @@ def fabricate(root: Path, *, with_truth: bool = True, overrides: tuple[str, ...]
     )
     save_config(config, run.config_path)
     if with_truth:
-        _write_truth(run.videos_dir / "truth")
-    _step(run.dataset_dir, _write_dataset)
+        _write_truth(run.videos_dir / "truth", stories)
+    _step(run.dataset_dir, lambda out_dir: _write_dataset(out_dir, stories))
     for stage, metrics in STAGES.items():
         _step(run.root / "model" / stage, lambda out_dir: None, metrics)
     for mode, policy in systems_of(config):
-        _step(run.told_dir(mode, policy), lambda out_dir, mode=mode, policy=policy: _tell(out_dir, mode, policy))
+
+        def tell(out_dir, mode=mode, policy=policy):
+            _tell(out_dir, mode, policy, stories=stories, segments=segments)
+
+        _step(run.told_dir(mode, policy), tell)
     settings = Settings(
         _env_file=None,
         tracking_uri=f"sqlite:///{root.parent / 'mlflow.db'}",
@@ -132,10 +140,10 @@ def _step(out_dir, write, metrics=None):
     run_step(out_dir, work, step=out_dir.name, version=1, config=_Nothing(), inputs={})
 
 
-def _write_truth(folder):
+def _write_truth(folder, stories):
     folder.mkdir(parents=True)
     (folder / "world.json").write_text(WORLD.model_dump_json())
-    for episode in range(7):
+    for episode in range(TRAINED + stories):
         shots = [TrueShot(start_ms=0, end_ms=SHOT_MS, kind="title")]
         for number in range(STORY_LENGTH):
             who, where = scene(episode, number)
@@ -149,16 +157,18 @@ def _write_truth(folder):
         (folder / f"{name}.json").write_text(TrueEpisode(video=f"{name}.mp4", shots=shots).model_dump_json())
 
 
-def _write_dataset(folder):
-    rows = {"train": [_story(episode, "train") for episode in range(4)]}
-    rows["validation"] = [_story(episode, "validation") for episode in range(4, 7)]
+def _write_dataset(folder, stories):
+    rows = {"train": [_story(episode, "train") for episode in range(TRAINED)]}
+    rows["validation"] = [_story(episode, "validation") for episode in range(TRAINED, TRAINED + stories)]
     (folder / "data" / "stories").mkdir(parents=True)
     (folder / "meta").mkdir()
     (folder / "frames").mkdir()
-    for split, stories in rows.items():
+    for split, told in rows.items():
         path = folder / "data" / "stories" / f"{split}-00000-of-00001.parquet"
-        pq.write_table(pa.Table.from_pylist(stories, schema=STORIES_INLINE), path, write_page_checksum=True)
-    episodes = [{"episode_id": f"e{episode}", "source_name": f"episode_{episode}.mp4"} for episode in range(7)]
+        pq.write_table(pa.Table.from_pylist(told, schema=STORIES_INLINE), path, write_page_checksum=True)
+    episodes = [
+        {"episode_id": f"e{episode}", "source_name": f"episode_{episode}.mp4"} for episode in range(TRAINED + stories)
+    ]
     pq.write_table(pa.Table.from_pylist(episodes, schema=EPISODES), folder / "meta" / "episodes.parquet")
     errors = [{"file": "x.mp4", "step": "probe", "reason": "not a video"}]
     pq.write_table(pa.Table.from_pylist(errors, schema=ERRORS), folder / "meta" / "errors.parquet")
@@ -185,19 +195,19 @@ def _story(episode, split):
     }
 
 
-def _tell(folder, mode, policy):
-    for episode in range(4, 7):
-        segments, pictures = [], {}
-        for number in range(SEGMENTS + 1):
+def _tell(folder, mode, policy, *, stories, segments):
+    for episode in range(TRAINED, TRAINED + stories):
+        told, pictures = [], {}
+        for number in range(segments + 1):
             who, where = scene(episode, number)
             wrong = WRONG_EVERY[policy]
             shown = WORLD.characters[(WORLD.characters.index(who) + 1) % 3] if wrong and number % wrong == 1 else who
-            has_picture = not (mode == "free" and number == SEGMENTS)
+            has_picture = not (mode == "free" and number == segments)
             text = (
                 text_of(who, where) if mode == "captions_given" else f"{who} likes <b>the</b> {where}, and {who} sings."
             )
             if has_picture:
                 pictures[number] = paint(shown, where, number * 3 + 1, (64, 64))
-            segments.append(Segment(index=number, text=text, image=f"{number:02d}.png" if has_picture else None))
-        story = ToldStory(story_id=f"e{episode}/0", mode=mode, policy=policy, segments=segments)
+            told.append(Segment(index=number, text=text, image=f"{number:02d}.png" if has_picture else None))
+        story = ToldStory(story_id=f"e{episode}/0", mode=mode, policy=policy, segments=told)
         told_story(folder / f"e{episode}-0", story, pictures)

@@ -1,19 +1,17 @@
 import pytest
 
-from evaluation.distances.random_features import EXTRACTOR
-from evaluation.judging.judging import JudgeReport
+from evaluation.judging.report import JudgeReport
 from evaluation.learning import learning_table
-from evaluation.scores import ReferenceScores, Scores
+from evaluation.scores import Scores, SystemScores
 
 
 @pytest.fixture
 def scores():
     return Scores.model_construct(
         headline=None,
-        extractor=EXTRACTOR,
-        extractor_fingerprint="",
+        networks={},
         systems={},
-        reference=ReferenceScores.model_construct(),
+        reference=SystemScores.model_construct(),
         comparisons=[],
         probe=None,
         judge=JudgeReport(skipped="test"),
