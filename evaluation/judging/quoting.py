@@ -12,10 +12,10 @@ _UNSEEN = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
 """Unicode's categories of control and format characters, line ends, and what has no meaning."""
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, most: int = MAX_CHARACTERS) -> str:
     """Cut a text that is too long, and say so in it."""
-    left_out = len(text) - MAX_CHARACTERS
-    return text if left_out <= 0 else f"{text[:MAX_CHARACTERS]} … ({left_out} more characters)"
+    left_out = len(text) - most
+    return text if left_out <= 0 else f"{text[:most]} … ({left_out} more characters)"
 
 
 def quoted(text: str) -> str:

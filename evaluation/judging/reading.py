@@ -4,9 +4,13 @@ from typing import Any
 
 from evaluation.judging.form import Form
 from evaluation.judging.questions import Question
+from evaluation.judging.quoting import shortened
 from story_model.asking.answers import Answer
 from story_model.asking.replies import CONTENT_FILTER, LENGTH, NO_CHOICES, REFUSED, one_line
 from story_model.asking.structured import Declined
+
+MAX_RATIONALE = 20_000
+"""Characters that are told of it; the ledger has all."""
 
 
 def opinion_of(form: Form, question: Question, answer: Answer) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def opinion_of(form: Form, question: Question, answer: Answer) -> dict[str, Any]
         "status": "ok",
         "score": verdict.score,
         "choice": verdict.choice,
-        "rationale": verdict.rationale,
+        "rationale": shortened(verdict.rationale, MAX_RATIONALE),
         "reason": None,
     }
 

@@ -11,6 +11,8 @@ LENGTH = "length"
 NO_CHOICES = "no choices"
 REFUSED = "refused"
 _LONGEST_REASON = 300
+_LONGEST_ANSWER = 1 << 20
+"""In characters, far above any that was asked for; a ledger's line has to hold it, or it would be paid again."""
 
 
 class QuestionRefused(Exception):  # noqa: N818 - says what happened
@@ -64,8 +66,8 @@ def answer_of(body: object) -> Answer:
     message, reason = choices[0].message, choices[0].finish_reason or "unknown"
     refusal = one_line(message.refusal or "")
     return Answer(
-        text=encodable(_text(message.content)).strip(),
-        finish_reason=REFUSED if refusal and reason == "stop" else encodable(reason),
+        text=encodable(_text(message.content)).strip()[:_LONGEST_ANSWER],
+        finish_reason=REFUSED if refusal and reason == "stop" else one_line(reason),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         refusal=refusal,

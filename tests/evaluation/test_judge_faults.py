@@ -202,3 +202,14 @@ def test_a_budget_ends_the_asking_with_no_more_spent_than_is_under_way(tmp_path)
 
 def score_of(number: int) -> float | None:
     return worth(opinion({"messages": [{"content": [{"text": f"This is number {number}."}]}]}))
+
+
+@pytest.mark.parametrize(("length", "status"), [(100_000, "ok"), (17_000_000, "invalid")])
+def test_an_answer_of_any_length_is_paid_once_and_told_in_brief(tmp_path, length, status):
+    """A ledger's line has a longest length, and what is longer would be asked again by every run."""
+    with judging(tmp_path, knows_keys=False) as (server, judge):
+        server.words = lambda body: json.dumps({"rationale": "a" * length, "score": 7.5})
+        rows = [judge(questions_of(1)).judgements[0] for _ in range(2)]
+    assert [row.status for row in rows] == [status] * 2
+    assert server.num_requests == 1
+    assert max(len(row.model_dump_json()) for row in rows) < 30_000
