@@ -7,8 +7,10 @@ up costs no encoding and its key hangs on no encoder.
 import base64
 import hashlib
 import io
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,7 +20,9 @@ from story_model.asking.endpoint import Answer
 from story_model.pixels import Square
 
 Encoding = Literal["PNG", "JPEG"]
-_JPEG_QUALITY = 95
+_HOW: dict[Encoding, dict[str, Any]] = {"PNG": {"compress_level": 3}, "JPEG": {"quality": 95}}
+_URLS_KEPT = 96
+"""Some megabytes, and more pictures than the questions that are asked at once show."""
 PROMPTS = Path(__file__).parent / "prompts"
 
 
@@ -27,21 +31,15 @@ class Picture:
     """A picture as it is shown: scaled, not yet encoded."""
 
     pair: Pair
-    side: int
-    """Longest side in pixels."""
     encoding: Encoding
     size: tuple[int, int]
     digest: str
     """sha256 of size and RGB pixels, as shown."""
+    shown_by: "Pictures" = field(repr=False, compare=False)
 
     def url(self) -> str:
         """Encode as a data URL."""
-        buffer = io.BytesIO()
-        quality = {"quality": _JPEG_QUALITY} if self.encoding == "JPEG" else {}
-        image = self.pair.image(self.side)
-        image.info = {}  # comments and colour profiles hold words, and would go along
-        image.save(buffer, format=self.encoding, **quality)
-        return f"data:image/{self.encoding.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return self.shown_by.encode(self)
 
 
 class Pictures:
@@ -52,6 +50,8 @@ class Pictures:
         self._side = side
         self._encoding: Encoding = encoding
         self._seen: dict[tuple[str, Square | None], tuple[tuple[int, int], str]] = {}
+        self._urls: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
 
     def show(self, pair: Pair) -> Picture:
         """Prepare a pair's picture.
@@ -68,7 +68,23 @@ class Pictures:
             named = hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.tobytes())
             self._seen[content] = image.size, named.hexdigest()
         size, digest = self._seen[content]
-        return Picture(pair, self._side, self._encoding, size, digest)
+        return Picture(pair, self._encoding, size, digest, self)
+
+    def encode(self, picture: Picture) -> str:
+        """Make a data URL; the last ones are kept, since a story is asked about many times in a row."""
+        with self._lock:
+            known = self._urls.get(picture.digest)
+        if known is not None:
+            return known
+        image, buffer = picture.pair.image(self._side), io.BytesIO()
+        image.info = {}  # comments and colour profiles hold words, and would go along
+        image.save(buffer, format=self._encoding, **_HOW[self._encoding])
+        url = f"data:image/{self._encoding.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        with self._lock:
+            self._urls[picture.digest] = url
+            while len(self._urls) > _URLS_KEPT:
+                self._urls.popitem(last=False)
+        return url
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def test_an_endpoint_without_schemas_is_asked_without_and_that_is_told(tmp_path)
 
 def test_answers_keep_the_order_of_the_questions_however_they_arrive(tmp_path):
     with serving() as paid:
-        paid.name = lambda asked: json.dumps(asked)
+        paid.name = lambda asked: json.dumps(asked["messages"])
         paid.words = lambda asked: opinion(1 + next(n for n in range(6) if f"Text {n}." in json.dumps(asked)))
         config = CONFIG.model_copy(update={"model": "seer", "concurrency": 6})
         found = served(paid, tmp_path, config).judge(SIX)
@@ -279,7 +279,7 @@ def test_a_disk_that_takes_no_answer_ends_the_asking(tmp_path):
 
 def test_batches_cost_half_and_their_answers_are_kept(tmp_path):
     with serving() as paid:
-        paid.name = lambda asked: json.dumps(asked)
+        paid.name = lambda asked: json.dumps(asked["messages"])
         paid.words = lambda asked: opinion()
         batched = [served(paid, tmp_path, BATCH).judge(SIX) for _ in range(2)]
         single = served(paid, tmp_path, BATCH.model_copy(update={"batch": False})).judge(SIX)
@@ -301,7 +301,7 @@ def test_repeats_share_a_batch(tmp_path):
 
 def test_what_a_batch_leaves_unanswered_is_no_score(tmp_path):
     with serving() as paid:
-        paid.name = lambda asked: json.dumps(asked)
+        paid.name = lambda asked: json.dumps(asked["messages"])
         paid.words = lambda asked: opinion()
         paid.fate = lambda request, times: 400 if "Text 1." in json.dumps(request) else ANSWERED
         found = served(paid, tmp_path, BATCH).judge(SIX[:3])
@@ -319,7 +319,7 @@ def test_a_batch_that_answers_nothing_is_told_question_by_question(tmp_path):
 
 def test_a_batch_holds_what_the_budget_has_room_for(tmp_path):
     with serving() as paid:
-        paid.name = lambda asked: json.dumps(asked)
+        paid.name = lambda asked: json.dumps(asked["messages"])
         paid.words = lambda asked: opinion()
         panel = served(paid, tmp_path, BATCH.model_copy(update={"budget_usd": 0.025}))
         found = panel.judge(SIX)
@@ -330,7 +330,7 @@ def test_a_batch_holds_what_the_budget_has_room_for(tmp_path):
 
 def test_a_batch_under_way_is_waited_for_by_a_run_that_asks_singly(tmp_path, monkeypatch):
     with serving() as paid:
-        paid.name = lambda asked: json.dumps(asked)
+        paid.name = lambda asked: json.dumps(asked["messages"])
         paid.words = lambda asked: opinion()
         paid.looks = 2
         with monkeypatch.context() as patched:
@@ -368,7 +368,7 @@ panel.judge([question(f"Text {{number}}.") for number in range(6)])
 def test_nothing_is_paid_twice_by_a_process_that_comes_after_a_kill(tmp_path):
     with serving() as paid:
         paid.knows_keys = True
-        paid.name = lambda asked: json.dumps(asked)
+        paid.name = lambda asked: json.dumps(asked["messages"])
         started = []
 
         def words(asked):

@@ -136,3 +136,10 @@ def test_a_pair_without_a_picture_cannot_be_asked_about(form):
     blank = type(asked.stories[0][1])(1, "No picture.", None, None)
     with pytest.raises(ValueError, match="pair 1 has no picture"):
         form.messages(type(asked)("score", "style", "s1", ("a",), ((asked.stories[0][0], blank),)))
+
+
+def test_a_picture_that_is_asked_about_again_is_not_encoded_again(form, monkeypatch):
+    asked = question()
+    first = sent(form.messages(asked))
+    monkeypatch.setattr("PIL.Image.Image.save", None)
+    assert sent(form.messages(asked)) == first
