@@ -93,7 +93,9 @@ class JudgeConfig(Section):
     batch: bool = False
     """Ask the endpoint's Batch API: half the price, an answer within a day."""
     budget_usd: float | None = Field(None, gt=0)
-    """Nothing more is asked once answers have cost so much; what is left counts as not asked."""
+    """Nothing more is asked once this evaluation's answers, those of all judges together, have cost so much; what is
+    left counts as not asked. Answers that are with an endpoint at that moment (`concurrency`) still come and cost; one
+    out of an earlier run is free. A batch holds what there is room for by estimate."""
 
 
 class ChampionConfig(Section):

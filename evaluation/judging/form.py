@@ -22,7 +22,7 @@ from story_model.pixels import Square
 Encoding = Literal["PNG", "JPEG"]
 _HOW: dict[Encoding, dict[str, Any]] = {"PNG": {"compress_level": 3}, "JPEG": {"quality": 95}}
 _URLS_KEPT = 96
-"""Some megabytes, and more pictures than the questions that are asked at once show."""
+"""Some dozen megabytes, and more pictures than the questions that are asked at once show."""
 PROMPTS = Path(__file__).parent / "prompts"
 
 
