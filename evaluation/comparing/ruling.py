@@ -16,11 +16,12 @@ from evaluation.comparing.comparison import Row
 from story_model.verdict import Change, Verdict
 
 
-def rule(rows: Sequence[Row]) -> tuple[Verdict, str]:
+def rule(rows: Sequence[Row], *, level: float) -> tuple[Verdict, str]:
     """Give the verdict and its reason in one line.
 
     Args:
         rows: adjusted ones; only the primary count.
+        level: below which a p-value is significant.
     """
     primary = [row for row in rows if row.primary]
     measured = [row for row in primary if row.p_value is not None]
@@ -33,7 +34,16 @@ def rule(rows: Sequence[Row]) -> tuple[Verdict, str]:
         return "regressed", f"worse: {_told(worse)}" + (f"; better: {_told(better)}" if better else "")
     if better:
         return "improved", f"better: {_told(better)}; none of {len(measured)} primary measures is worse"
-    return "undecided", f"no significant difference in {len(measured)} primary measures ({_names(measured)})"
+    verdict = f"no significant difference in {len(measured)} primary measures ({_names(measured)})"
+    return "undecided", verdict + _too_few(max(row.stories for row in measured), len(measured), level)
+
+
+def _too_few(stories: int, measures: int, level: float) -> str:
+    """Say so where no outcome at all could be significant: each test's least p-value is 2 / 2^stories."""
+    least = min(1.0, measures * 2 / 2**stories)
+    if least < level:
+        return ""
+    return f"; {stories} shared stories are too few to show any (p is {least:.2g} at best): tell more (tell.stories)"
 
 
 def change_of(row: Row) -> Change:

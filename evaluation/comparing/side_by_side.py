@@ -95,7 +95,7 @@ def _comparison(
     headline: str,
 ) -> Comparison:
     champion = right.config.evaluate.champion
-    verdict, reason = rule(rows)
+    verdict, reason = rule(rows, level=champion.level)
     return Comparison(
         left=side_of(left),
         right=side_of(right),

@@ -8,12 +8,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluation.comparing.comparison import Comparison, Row
 from evaluation.comparing.pictured import Tellings
+from evaluation.judging.comparisons import POOLED, PairTable
+from evaluation.judging.questions import Dimension
 from evaluation.showing.strips import Strip, strips
 from evaluation.statistics import Estimate
 from story_model.config import RunConfig
 
 _TEMPLATE = "comparison.html"
 _TONES = {"better": "good", "worse": "bad", "improved": "good", "regressed": "bad", "differs": "mark"}
+_SHORT = {"no significant difference": "undecided"}
 _NONE = "–"  # noqa: RUF001 - a dash where there is no number
 
 
@@ -40,6 +43,8 @@ def render_comparison(comparison: Comparison, tellings: Mapping[str, Tellings], 
             right=right,
             primary=sorted((row for row in comparison.rows if row.primary), key=lambda row: row.p_value is None),
             absent=[name for name in comparison.primary if name not in {row.name for row in comparison.rows}],
+            decisive=_decisive(comparison.rows),
+            judges=_judges(comparison),
             groups=_groups(comparison.rows),
             strips={mode: found for mode, found in shown.items() if found},
         )
@@ -61,6 +66,20 @@ def bar_of(difference: Estimate | None) -> Bar | None:
         return None
     left, at, end = (50 + 50 * value / reach for value in (difference.low, difference.value, difference.high))
     return Bar(left=round(left, 2), width=round(end - left, 2), at=round(at, 2))
+
+
+def _decisive(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Gather the primary rows that are worse, then those that are better."""
+    found = {
+        finding: [row for row in rows if row.primary and row.finding == finding] for finding in ("worse", "better")
+    }
+    return {finding: own for finding, own in found.items() if own}
+
+
+def _judges(comparison: Comparison) -> dict[str, dict[Dimension, PairTable]]:
+    """Leave the majority of one judge out."""
+    tables = comparison.judge.tables
+    return {name: own for name, own in tables.items() if name != POOLED or len(tables) > 2}
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -91,6 +110,8 @@ def _environment() -> Environment:
         interval=_interval,
         p=lambda value: _NONE if value is None else ("< 0.001" if value < 0.001 else f"{value:.3f}"),
         words=lambda name: name.replace("_", " "),
+        capitalize_first=lambda text: text[:1].upper() + text[1:],
+        short=lambda finding: _SHORT.get(finding, finding),
         tone=lambda finding: _TONES.get(finding, "mute"),
         bar=bar_of,
     )

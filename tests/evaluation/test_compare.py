@@ -82,6 +82,13 @@ def test_one_shared_story_is_said_and_decides_nothing(tmp_path, settings):
     assert "one story is shared" in found.reason
 
 
+def test_so_few_stories_that_nothing_can_be_shown_are_named_as_the_reason(tmp_path, settings):
+    old = evaluated_run(tmp_path / "old", stories=4)
+    found = found_between(old, evaluated_run(tmp_path / "new", stories=4, measures=shifted(0.4)), settings)
+    assert found.verdict == "undecided"
+    assert "4 shared stories are too few to show any (p is 0.25 at best): tell more" in found.reason
+
+
 def test_no_shared_story_is_said_and_decides_nothing(tmp_path, settings):
     old, new = evaluated_run(tmp_path / "old", stories=2), evaluated_run(tmp_path / "new", stories=2, first_story=5)
     found = found_between(old, new, settings)
