@@ -21,9 +21,10 @@ from story_model.strict_json import read_json
 SIDE = 224
 """Side in pixels of the pictures; positions are interpolated where the network learnt on others."""
 PROTOCOL = "224-bicubic-cls"
+_CPU = torch.device("cpu")
 
 
-def open_dino(folder: Path) -> tuple[Callable[[Tensor], Tensor], str]:
+def open_dino(folder: Path, *, device: torch.device = _CPU) -> tuple[Callable[[Tensor], Tensor], str]:
     """Open the network: pictures [N, 3, 224, 224] to the class token [N, D], and the sha256 of the weights.
 
     Raises:
@@ -38,7 +39,7 @@ def open_dino(folder: Path) -> tuple[Callable[[Tensor], Tensor], str]:
     kind = read_json((folder / "config.json").read_bytes())
     if not isinstance(kind, dict) or kind.get("model_type") != "dinov2":
         raise ValueError(f"{folder / 'config.json'} is not of a dinov2 model")
-    network = _load(folder).eval().requires_grad_(False)
+    network = _load(folder).to(device).eval().requires_grad_(False)
 
     def features(pictures: Tensor) -> Tensor:
         found: Tensor = network(pixel_values=pictures).last_hidden_state[:, 0]

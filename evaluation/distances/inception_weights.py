@@ -21,16 +21,20 @@ PUBLISHED: Mapping[str, str] = {
     "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "inception-2015-12-05.pt",
 }
 """By sha256: the weights file of pytorch-fid, and the TorchScript file of StyleGAN2-ADA and clean-fid."""
+_CPU = torch.device("cpu")
 _COUNTER = "num_batches_tracked"
 """A normalisation's count of training steps; some copies of the file leave it out."""
 
 
-def open_inception(path: Path, *, allowed: str | None = None) -> tuple[Callable[[Tensor], Tensor], str]:
+def open_inception(
+    path: Path, *, allowed: str | None = None, device: torch.device = _CPU
+) -> tuple[Callable[[Tensor], Tensor], str]:
     """Open the network: pictures [N, 3, 299, 299] to features [N, 2048], and the file's sha256.
 
     Args:
         path: a weights file or a TorchScript file.
         allowed: sha256 of a file that the user vouches for, besides the published ones.
+        device: where the network computes.
 
     Raises:
         ValueError: the file is missing, unknown, or does not hold the network.
@@ -43,7 +47,7 @@ def open_inception(path: Path, *, allowed: str | None = None) -> tuple[Callable[
             f"{path} is none of the published Inceptions, its sha256 is {digest}; if you trust it, set "
             f"evaluate.networks.inception_sha256={digest}"
         )
-    return (_program(path) if _is_program(path) else _network(path)), digest
+    return (_program(path, device) if _is_program(path) else _network(path, device)), digest
 
 
 def _is_program(path: Path) -> bool:
@@ -53,7 +57,7 @@ def _is_program(path: Path) -> bool:
         return any("/code/" in name for name in archive.namelist())
 
 
-def _network(path: Path) -> Callable[[Tensor], Tensor]:
+def _network(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -69,13 +73,14 @@ def _network(path: Path) -> Callable[[Tensor], Tensor]:
     if differing:
         raise ValueError(f"{path} is no Inception of 2015-12-05: {len(differing)} tensors differ, as {min(differing)}")
     network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster on a CPU
+    return network.to(device).eval().requires_grad_(False)
 
 
-def _program(path: Path) -> Callable[[Tensor], Tensor]:
+def _program(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Take the program's layers alone: it would also scale pictures, which is the protocols' work."""
     try:
-        program = torch.jit.load(str(path), map_location="cpu").eval()
+        program = torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:
         raise ValueError(f"{path} is no TorchScript file: {str(error).splitlines()[0]}") from None
     if not hasattr(program, "layers"):

@@ -17,6 +17,8 @@ from evaluation.distances import dino, inception_weights, protocols, random_feat
 from evaluation.pictures import MEASURED_SIDE
 from story_model.evaluate_config import DistancesConfig, NetworksConfig
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class FeatureNetwork:
@@ -33,6 +35,8 @@ class FeatureNetwork:
     """From a batch of these, [N, 3, H, W], to features [N, D]."""
     batch: int
     """Pictures that enter at once."""
+    device: torch.device = _CPU
+    """Where `forward` computes."""
     at_measured_size: bool = False
     """Whether it takes pictures as `Pair.pixels` has them; else whole, as `Pair.squared` opens them."""
 
@@ -42,22 +46,26 @@ class FeatureNetwork:
         return f"{self.name}/{self.protocol}"
 
 
-def open_networks(networks: NetworksConfig, distances: DistancesConfig) -> list[FeatureNetwork]:
-    """Open every network that is configured, the random features first.
+def open_networks(
+    networks: NetworksConfig, distances: DistancesConfig, *, device: torch.device = _CPU
+) -> list[FeatureNetwork]:
+    """Open every network that is configured, the random features first; `device` is the trained ones'.
 
     Raises:
         ValueError: a file or folder does not hold what the configuration says.
     """
     found = [random_network()]
     if networks.inception is not None:
-        forward, digest = inception_weights.open_inception(Path(networks.inception), allowed=networks.inception_sha256)
+        forward, digest = inception_weights.open_inception(
+            Path(networks.inception), allowed=networks.inception_sha256, device=device
+        )
         found += [
-            FeatureNetwork(inception_weights.NAME, protocol, digest, protocols.PREPARE[protocol], forward, batch=32)
+            FeatureNetwork(inception_weights.NAME, protocol, digest, protocols.PREPARE[protocol], forward, 32, device)
             for protocol in distances.protocols
         ]
     if networks.dino is not None:
-        forward, digest = dino.open_dino(Path(networks.dino))
-        found.append(FeatureNetwork("dinov2", dino.PROTOCOL, digest, dino.prepare, forward, batch=32))
+        forward, digest = dino.open_dino(Path(networks.dino), device=device)
+        found.append(FeatureNetwork("dinov2", dino.PROTOCOL, digest, dino.prepare, forward, 32, device))
     return found
 
 
@@ -82,6 +90,6 @@ def _squashed(image: Image.Image, side: int) -> Tensor:
 
 
 def features_of(inputs: list[Tensor], network: FeatureNetwork) -> Tensor:
-    """Compute features [N, D] of prepared pictures, without gradients."""
-    with torch.inference_mode():
-        return network.forward(torch.stack(inputs)).float()
+    """Compute features [N, D] of prepared pictures, without gradients, in full precision on a GPU too."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return network.forward(torch.stack(inputs).to(network.device)).float().cpu()

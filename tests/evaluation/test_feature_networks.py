@@ -156,6 +156,18 @@ def test_features_that_are_pickles_are_not_unpickled(tmp_path, stories):
         FeatureCache(tmp_path).known(network)
 
 
+def test_pictures_go_where_the_network_computes(stories):
+    seen = set()
+
+    def forward(pictures):
+        seen.add(pictures.device.type)
+        return torch.zeros(len(pictures), 4)
+
+    network = dataclasses.replace(random_network(), forward=forward, device=torch.device("meta"))
+    story_features(stories, network, FeatureCache(), square=SQUARE)
+    assert seen == {"meta"}
+
+
 def test_systems_without_pictures_have_no_features():
     found = story_features([[], [Pair(1, "", None, None)]], random_network(), FeatureCache(), square=SQUARE)
     assert [len(story) for story in found] == [0, 0]
