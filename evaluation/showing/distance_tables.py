@@ -22,8 +22,9 @@ class DistanceTable:
 
 
 def distance_tables(scores: Scores) -> list[DistanceTable]:
-    """Lay out every network's distances, the dataset's own last."""
-    systems = [*scores.systems.values(), scores.reference]
+    """Lay out every network's distances, the ceiling and the dataset's own last."""
+    told = sorted(scores.systems.values(), key=lambda one: one.kind == "reconstruction")
+    systems = [*told, scores.reference]
     return [_table(scores, systems, key) for key in dict.fromkeys(key for one in systems for key in one.distances)]
 
 
