@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,8 @@ WORDS = (
 FAULTS = (*BEFORE, *DELIVERY, *WORDS)
 DENIED = ("307", "400", "401", "403", "404")
 """Not by chance: what a client did wrong, as the server sees it; and that another place should be asked."""
+HOSTILE = ("flood", "packed flood")
+"""Nothing was paid, and what comes never ends, or ends after gigabytes once it is unpacked."""
 
 Words = Callable[[dict[str, Any]], str]
 
@@ -64,7 +67,7 @@ class FaultServer(PaidServer):
         wire: Callable[[bytes], bytes] = lambda data: data,
     ) -> None:
         super().__init__()
-        unknown = set(faults) - {*FAULTS, *DENIED}
+        unknown = set(faults) - {*FAULTS, *DENIED, *HOSTILE}
         assert not unknown, unknown
         self.words, self.name, self.knows_keys = words, name or question_of, knows_keys
         self.probability, self.faults, self.seed = probability, tuple(faults), seed
@@ -74,6 +77,8 @@ class FaultServer(PaidServer):
         self.wire = wire
         """Has the last word on what is sent."""
         self.authorizations: set[str] = set()
+        self.num_flooded = 0
+        """Bytes of replies that never end, as they are once unpacked."""
         self.elsewhere = ""
         """Where a 307 leads."""
         self.said: dict[str, list[str]] = {}
@@ -167,7 +172,7 @@ class FaultHandler(Handler):
         server.authorizations.add(heard)
         fault, self.heard = server.draw(body, key), server.echo(heard) if server.echo else ""
         with suppress(ConnectionError):
-            if fault in BEFORE or fault in DENIED:
+            if fault in (*BEFORE, *DENIED, *HOSTILE):
                 self._fail(fault, server)
                 return
             answer = server.pay(body, key, fault, self.heard)
@@ -180,6 +185,8 @@ class FaultHandler(Handler):
             self._reset()
         elif fault == "hang before":
             self._hang(server)
+        elif fault in HOSTILE:
+            self._flood(server, packed=fault == "packed flood")
         elif fault == "page in place of JSON":
             page = f"<html>{self.heard}<body>Please log in.</body></html>"
             self._send(page.encode(), 200, f"text/html; for={self.heard}" if self.heard else "text/html")
@@ -223,6 +230,14 @@ class FaultHandler(Handler):
             server.closing.wait(server.drip_s)
         while not ends and not server.closing.wait(server.drip_s):
             self.wfile.write(b" ")
+
+    def _flood(self, server: FaultServer, *, packed: bool) -> None:
+        block = b"[" * (1 << 20)
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        self._head(200, "application/json", 1 << 40, {"content-encoding": "gzip"} if packed else {})
+        while not server.closing.is_set():
+            self.wfile.write(packer.compress(block) + packer.flush(zlib.Z_SYNC_FLUSH) if packed else block)
+            server.num_flooded += len(block)
 
     def _hang(self, server: FaultServer) -> None:
         self.close_connection = True

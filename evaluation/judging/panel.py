@@ -21,6 +21,7 @@ from evaluation.judging.questions import Question
 from evaluation.judging.retirement import retirement
 from evaluation.judging.rubric import Rubric
 from story_model.asking.batches import Batches
+from story_model.asking.clients import open_client
 from story_model.asking.endpoint import Endpoint
 from story_model.config import Settings
 from story_model.evaluate_config import JudgeConfig, JudgeModelConfig
@@ -127,7 +128,10 @@ def open_panel(
     judges = []
     for one, place, name in zip(models, places, names, strict=True):
         address, key = one.address or str(default), key_for(place, settings)
-        client = connect(address, key) if connect is not None else _client(address, key, patience)
+        if connect is not None:
+            client = connect(address, key)
+        else:
+            client = open_client(address, key, retries=patience.retries, timeout_s=patience.timeout_s)
         endpoint = Endpoint(client, one.model, judge_dir, wall_s=patience.wall_s, store=store, settings=_SETTINGS)
         folder = judge_dir / f"{ledger_name(one.model, place)}-batches"
         judges.append(
@@ -225,13 +229,6 @@ def _unpriced(config: JudgeConfig, judges: Sequence[EndpointJudge]) -> list[Noti
     free = [one for one in judges if one.price.prompt_usd + one.price.completion_usd == 0]
     text = "has no price, so that the budget does not hold its answers"
     return [Notice(judge=one.name, text=text) for one in free] if config.budget_usd is not None else []
-
-
-def _client(address: str, key: str, patience: Patience) -> openai.OpenAI:
-    # An empty administrator's key, else the client takes one from the environment, which was given for another place.
-    return openai.OpenAI(
-        base_url=address, api_key=key, admin_api_key="", max_retries=patience.retries, timeout=patience.timeout_s
-    )
 
 
 def _retirement(judge: EndpointJudge, now: datetime) -> tuple[bool, str]:

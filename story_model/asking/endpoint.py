@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import openai
 
 from story_model.asking.answers import Answer, Ledger, question_key
+from story_model.asking.clients import open_client
 from story_model.asking.replies import QuestionRefused, answer_of, error_message, one_line
-from story_model.asking.secrecy import Secrets, without_credentials
+from story_model.asking.secrecy import Secrets
 from story_model.config import Settings
 from story_model.store import Store, open_store
 from story_model.strict_json import read_json
@@ -281,13 +282,7 @@ def connect(settings: Settings, model: str | None, ledger_dir: Path, *, setting:
         raise ValueError("no endpoint is configured; set STORY_API_BASE_URL (and STORY_API_KEY)")
     if not model:
         raise ValueError(f"no model is configured; set {setting}")
-    address, credentials = without_credentials(settings.api_base_url)
-    client = openai.OpenAI(
-        base_url=address,
-        default_headers=credentials,
-        api_key=settings.api_key.get_secret_value() or "none",
-        max_retries=_RETRIES,
-        timeout=_TIMEOUT_S,
-    )
+    key = settings.api_key.get_secret_value() or "none"
+    client = open_client(settings.api_base_url, key, retries=_RETRIES, timeout_s=_TIMEOUT_S)
     store = open_store(settings.store, ledger_dir.parent.parent)
     return Endpoint(client, model, ledger_dir, store=store)

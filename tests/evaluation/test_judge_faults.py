@@ -9,6 +9,7 @@ import pytest
 from fault_server import (
     BEFORE,
     DELIVERY,
+    HOSTILE,
     WORDS,
     client_timing,
     quick_retries,
@@ -19,6 +20,7 @@ from pydantic import SecretStr
 
 from benchmarks.judge_faults import CONFIG, measure, number_in, opinion, questions_of, worth
 from evaluation.judging.panel import Patience, open_panel
+from story_model.asking.clients import LARGEST_REPLY
 from story_model.config import Settings
 
 PATIENT = Patience(timeout_s=60.0, retries=6, wall_s=120.0, poll_s=0.01)
@@ -116,6 +118,17 @@ def test_a_server_that_never_ends_is_left_and_the_next_run_has_its_answer_unpaid
         server.probability = 0.0
         assert [row.status for row in judge(questions_of(1)).judgements] == ["ok"]
     assert sum(server.paid.values()) == 1
+
+
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_a_reply_without_end_is_dropped_before_it_fills_the_memory(tmp_path, fault):
+    with judging(tmp_path, probability=1.0, faults=[fault]) as (server, judge):
+        (row,) = judge(questions_of(1)).judgements
+        assert (row.status, "32 MB" in row.reason) == ("error", True)
+        server.probability = 0.0
+        assert judge(questions_of(1)).judgements[0].status == "ok"
+    in_buffers = 48 << 20
+    assert LARGEST_REPLY < server.num_flooded <= LARGEST_REPLY + in_buffers
 
 
 @pytest.mark.parametrize("status", ["401", "403", "404"])
