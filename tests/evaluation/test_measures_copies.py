@@ -52,6 +52,14 @@ def test_the_nearest_picture_is_the_one_a_full_search_finds():
     assert at[-2:].tolist() == [70, 71]
 
 
+def test_the_nearest_picture_is_found_behind_many_whose_blocks_agree_better():
+    board = np.repeat((np.indices((64, 64)).sum(axis=0) % 2 * 80 + 88)[..., None], 3, axis=2).astype(np.uint8)
+    pool = np.stack([board] * 64 + [still(255)] * 40 + [still(133)])
+    differences, at = Gallery(pool).nearest(still(128)[None])
+    assert at.tolist() == [104]
+    assert differences == pytest.approx([5 / 255])
+
+
 def test_a_copy_of_a_training_picture_is_found_and_a_new_picture_is_not():
     pool = noise(40)
     story = telling(told=[pool[7], None, still(128)])

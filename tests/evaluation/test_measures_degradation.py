@@ -31,8 +31,9 @@ def test_longer_stories_of_another_level_feign_no_trend():
 
 
 def test_an_index_of_the_whole_story_is_no_part_of_a_trend():
-    values = {"s": [(0, 100.0), (1, 1.0), (2, 2.0)]}
-    assert degradation_of(values, trained_length=None, resamples=0, seed=0).slope.value == pytest.approx(10)
+    found = degradation_of({"s": [(0, 100.0), (1, 1.0), (2, 2.0)]}, trained_length=1, resamples=0, seed=0)
+    assert found.slope.value == pytest.approx(10)
+    assert found.beyond.value == pytest.approx(1)
 
 
 def test_one_segment_has_no_trend():
