@@ -115,6 +115,17 @@ def test_features_that_repeat_one_another_cost_no_digits(rng):
     assert cheap.distances(counts_of(draws, 20)) == pytest.approx(by_copies(told, reference, draws), rel=1e-6)
 
 
+def test_features_of_very_unequal_size_cost_no_digits(rng):
+    """Their covariances have an inverse, but roots of their smallest eigenvalues would be wrong by more than 1e-6."""
+    turned = np.logspace(0, -7, 40)[:, None] * np.linalg.qr(rng.standard_normal((40, 40)))[0]
+    reference = [rng.standard_normal((5, 40)) @ turned for _ in range(30)]
+    told = [story + 1e-3 * rng.standard_normal((5, 40)) @ turned for story in reference]
+    draws = list(drawn_stories(30, resamples=12, seed=1))
+    cheap = StoryDraws(told, reference)
+    assert cheap.by_covariances
+    assert cheap.distances(counts_of(draws, 30)) == pytest.approx(by_copies(told, reference, draws), rel=1e-6)
+
+
 def test_stories_of_unequal_length_and_without_pictures_are_drawn_too(rng):
     told = [rng.standard_normal((k % 4, 3)) for k in range(16)]
     reference = [rng.standard_normal((4, 3)) for _ in range(16)]
