@@ -68,6 +68,7 @@ def test_words_are_found_in_any_script(text, found):
     ("text", "found"),
     [
         ("小明笑了", ["小明"]),
+        ("Pip小明Pip", ["小明"]),
         ("明小笑了", []),
         ("Jose\N{COMBINING ACUTE ACCENT}'s", ["Jos\N{LATIN SMALL LETTER E WITH ACUTE}"]),
     ],
