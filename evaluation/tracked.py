@@ -11,7 +11,6 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from pydantic import BaseModel
 
 from evaluation.judging.questions import Judgement
-from evaluation.statistics import Estimate
 from evaluation.traced import Texts, trace_judgements
 from story_model.config import RunConfig
 from story_model.manifest import digest_of
@@ -66,14 +65,6 @@ def track_judge(
     """Tag what was measured with (network -> digest), and log a sample of the questions to the judge as traces."""
     tracker.tags({f"storystream.network.{name}": digest for name, digest in networks.items()})
     trace_judgements(tracker, judgements, texts=texts)
-
-
-def spread(name: str, estimate: Estimate | None) -> dict[str, float]:
-    """Name a number, its interval's ends and what it is of, as metrics; nothing where there is no number."""
-    if estimate is None:
-        return {}
-    ends = {f"{name}_ci_low": estimate.low, f"{name}_ci_high": estimate.high}
-    return {name: estimate.value, f"{name}_n": estimate.n} | {end: at for end, at in ends.items() if at is not None}
 
 
 def rows_of(models: Sequence[BaseModel]) -> list[dict[str, object]]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 from typing import Literal
 
 from evaluation.measures.measure import Measure
 from evaluation.scores import Comparison
+from evaluation.showing.numbers import digits_of
 from evaluation.statistics import Estimate, Paired
 
 LEVEL = 0.05
@@ -36,6 +38,8 @@ class Row:
     better: Better | None
     is_share: bool
     """Written in percent."""
+    digits: int
+    """Decimals, of all its cells: what the middle one's interval bears."""
     cells: tuple[Cell, ...]
 
 
@@ -76,7 +80,9 @@ def row_of(
         for name, value in values.items()
     )
     shown = title or measure.name.replace("_", " ")
-    return Row(shown, measure.meaning, measure.better, measure.meaning.startswith("Share of"), cells)
+    is_share = measure.meaning.startswith("Share of")
+    digits = _digits([value for value in values.values() if value is not None])
+    return Row(shown, measure.meaning, measure.better, is_share, max(0, digits - 2) if is_share else digits, cells)
 
 
 def tested_against(headline: str, comparisons: Sequence[Comparison]) -> dict[tuple[str, str], Comparison]:
@@ -92,6 +98,11 @@ def verdict_of(paired: Paired, p_holm: float, better: Better | None) -> Verdict:
     if better is None:
         return "differs"
     return "worse" if (difference.value > 0) == (better == "higher") else "better"
+
+
+def _digits(values: Sequence[Estimate]) -> int:
+    sure = [value for value in values if value.low != value.high]
+    return median_low([digits_of(value) for value in sure or values])
 
 
 def _cell(value: Estimate | None, better: Better | None, *, is_best: bool, tested: Comparison | None) -> Cell:

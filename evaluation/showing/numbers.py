@@ -60,13 +60,13 @@ def measured_share(value: Estimate | None) -> Markup:
 
 
 def digits_of(value: Estimate | None) -> int:
-    """Count the decimals up to the first digit of the interval's half width; two where there is no interval."""
+    """Count the decimals that an interval bears: to the first digit of its half width, the second where that is 1 or 2."""
     if value is None or value.low is None or value.high is None:
         return _DIGITS
     half = (value.high - value.low) / 2
     if not half > 0:
         return _DIGITS
-    return min(_MAX_DIGITS, max(0, -math.floor(math.log10(half))))
+    return min(_MAX_DIGITS, max(0, -math.floor(math.log10(half / 3))))
 
 
 def p_value(p: float | None) -> Markup:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from evaluation.judging.questions import DIMENSIONS, REFERENCE
 from evaluation.measures.catalog import in_reading_order
 from evaluation.measures.measure import Measure
+from evaluation.measures.summary import MeasureSummary
 from evaluation.scores import Scores, SystemScores
 from evaluation.showing.curves import Line, Panel, has_course, line_of
 from evaluation.showing.measure_tables import Row, Table, Tested, row_of, tested_against
@@ -24,12 +25,13 @@ _FIRST = (
 )
 _FIRST_FREE = ("text_repeated", "text_overlap", "entities_kept")
 """Of texts that the system wrote itself."""
+_OF_TEXTS = ("text_", "entities_")
 _GROUPS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("Picture and text", lambda name: name.endswith("_agrees") or name.startswith(("clip_t", "clip_score"))),
     ("Copies and training", lambda name: name.startswith("copies_") or "training" in name),
     ("Likeness and variety of pictures", lambda name: name.startswith(("similarity_", "clip_i_", "dino_i_"))),
     ("Style and characters", lambda name: name.startswith(("style_", "colours_")) or "character_" in name),
-    ("Texts", lambda name: name.startswith(("text_", "entities_"))),
+    ("Texts", lambda name: name.startswith(_OF_TEXTS)),
 )
 _REST = "Other measures"
 MAX_PANELS = 18
@@ -94,7 +96,7 @@ def _mode_tables(scores: Scores, mode: str, headline_policy: str) -> ModeTables:
     tested = tested_against(headline, scores.comparisons)
     rivals = [one.name for one in systems if one.kind not in {"reconstruction", "dataset"}]
     shown = in_reading_order({name for one in systems for name in one.measures})
-    shown = [one for one in shown if mode == "free" or not one.name.startswith(("text_", "entities_"))]
+    shown = [one for one in shown if mode == "free" or not one.name.startswith(_OF_TEXTS)]
     own = [row for measure in shown if (row := _measure_row(measure, systems, tested, rivals))]
     named = {measure.name: row for measure, row in zip(_kept(shown, systems), own, strict=True)}
     first = [*_judge_rows(scores, systems, rivals), *_distance_rows(systems, rivals)]
@@ -129,7 +131,13 @@ def _kept(measures: Sequence[Measure], systems: Sequence[SystemScores]) -> list[
 
 
 def _values(measure: Measure, systems: Sequence[SystemScores]) -> dict[str, Estimate | None]:
-    return {one.name: one.measures[measure.name].value if measure.name in one.measures else None for one in systems}
+    return {one.name: found.value if (found := _own(one, measure)) else None for one in systems}
+
+
+def _own(system: SystemScores, measure: Measure) -> MeasureSummary | None:
+    """Take a system's measure; the texts that the baseline and the ceiling show are not theirs."""
+    shows_others_texts = system.kind in {"baseline", "reconstruction"} and measure.name.startswith(_OF_TEXTS)
+    return None if shows_others_texts else system.measures.get(measure.name)
 
 
 def _measure_row(
@@ -173,9 +181,9 @@ def _panels(scores: Scores, mode: str, headline_policy: str) -> list[Panel]:
     found = []
     shown = in_reading_order({name for one in systems for name in one.measures})
     for measure in sorted(shown, key=lambda one: one.better is None):
-        if mode != "free" and measure.name.startswith(("text_", "entities_")):
+        if mode != "free" and measure.name.startswith(_OF_TEXTS):
             continue
-        curves = [(one, one.measures[measure.name].curve) for one in systems if measure.name in one.measures]
+        curves = [(one, own.curve) for one in systems if (own := _own(one, measure))]
         lines = [_line(one, curve, number, headline_policy) for number, (one, curve) in enumerate(curves) if any(curve)]
         if has_course([line for line in lines if not line.is_reference]):
             levels = _levels(scores, systems, measure.name)

@@ -54,6 +54,12 @@ def test_where_neither_end_is_good_nothing_is_best():
     assert not any(cell.is_best for cell in row.cells)
 
 
+def test_a_row_is_written_with_the_digits_of_its_middle_interval():
+    values = {"a": estimate(5, 2), "b": estimate(5, 0.2), "c": estimate(5, 0.02), "sure": estimate(5, 0)}
+    assert row_of(Measure("x", None, "X."), values, {}, []).digits == 2
+    assert row_of(Measure("x", None, "Share of X."), values, {}, []).digits == 0
+
+
 def test_a_measure_that_no_system_has_makes_no_row():
     assert row_of(HIGHER, {"a": None}, {}, ["a"]) is None
 
@@ -72,13 +78,13 @@ def test_a_cell_says_what_its_verdict_stands_on():
     )
 
 
-@pytest.mark.parametrize(("reach", "digits"), [(12, 0), (1.2, 0), (0.3, 1), (0.02, 2), (0.00001, 4), (0, 2)])
+@pytest.mark.parametrize(("reach", "digits"), [(12, 0), (4, 0), (1.2, 1), (0.4, 1), (0.02, 3), (0.00001, 4), (0, 2)])
 def test_a_number_has_the_digits_that_its_interval_bears(reach, digits):
     assert digits_of(estimate(50, reach)) == digits
 
 
 def test_shares_are_written_in_percent():
-    assert measured_share(estimate(0.5, 0.02)) == '50 % <span class="ci">48 &ndash; 52</span>'
+    assert measured_share(estimate(0.5, 0.02)) == '50.0 % <span class="ci">48.0 &ndash; 52.0</span>'
     assert "&ndash;" in measured(None)
 
 

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from evaluation.judging.questions import Judgement
 from evaluation.statistics import Estimate
 from evaluation.traced import sample, trace_judgements
-from evaluation.tracked import rows_of, spread, track_files, track_tables
+from evaluation.tracked import rows_of, track_files, track_tables
 from story_model.tracking import Tracker
 
 
@@ -106,9 +106,3 @@ def test_files_that_are_not_there_are_no_artifacts(tracker, tmp_path):
     (tmp_path / "other.txt").write_text("x")
     track_files(tracker, tmp_path)
     assert [artifact.path for artifact in tracker.client.list_artifacts(tracker.run_id)] == ["report.html"]
-
-
-def test_a_number_without_an_interval_has_no_ends():
-    assert spread("x", Estimate(value=1, n=2)) == {"x": 1, "x_n": 2}
-    assert spread("x", Estimate(value=1, low=0, high=2, n=2)) == {"x": 1, "x_n": 2, "x_ci_low": 0, "x_ci_high": 2}
-    assert spread("x", None) == {}
