@@ -60,7 +60,7 @@ def measured_share(value: Estimate | None) -> Markup:
 
 
 def digits_of(value: Estimate | None) -> int:
-    """Count the decimals that an interval bears: to the first digit of its half width, the second where that is 1 or 2."""
+    """Count the decimals that an interval bears: to its half width's first digit, the second where that is 1 or 2."""
     if value is None or value.low is None or value.high is None:
         return _DIGITS
     half = (value.high - value.low) / 2
