@@ -46,7 +46,8 @@ def hold_against_champion(
         ValueError: the run is not evaluated, or what `against` names cannot be compared with it.
     """
     candidate, registry = open_evaluated(root), Registry(settings)
-    own = registry.register(candidate)
+    with parent_run(candidate.run, settings=settings) as tracker:
+        own = registry.register(candidate, page=tracker.run_id)
     registry.point("candidate", own)
     against = against or candidate.config.evaluate.champion.run
     champion = registry.pointed("champion")

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 Alias = Literal["candidate", "champion"]
 RUN, FOLDER, STATE = "storystream.run", "storystream.folder", "storystream.state"
 VERDICT, REGRESSION = "storystream.verdict", "storystream.regression"
-_NOT_IN_A_NAME = str.maketrans("/:", "--")
+_NOT_IN_A_NAME = str.maketrans("/:'", "---")
+"""MLflow forbids the first two in a model's name; the third would end it in a search."""
 _DESCRIPTION = "Evaluated runs of StoryStream, as pointers to their folders. `champion` is the best so far."
 
 
@@ -36,17 +37,20 @@ class Registry:
         self.name = settings.experiment.translate(_NOT_IN_A_NAME)
         self._is_server = settings.tracking_uri.startswith("http")
 
-    def register(self, one: Evaluated) -> ModelVersion:
-        """Find the version that stands for a run as it is now, or make it; its tags are brought up to date."""
+    def register(self, one: Evaluated, *, page: str) -> ModelVersion:
+        """Find the version that stands for a run as it is now, or make it; its tags are brought up to date.
+
+        `page`: MLflow run of the run's folder, to which the version leads where that of its evaluation is not known.
+        """
         self._open()
         tags = tags_of(one)
         for version in self.client.search_model_versions(f"name='{self.name}'"):
             if all(version.tags.get(name) == tags[name] for name in (FOLDER, STATE)):
                 self.tag(version, tags)
                 return version
-        run_id = self._known_run(one.evaluation.tracking_run_id)
-        # A server takes no file outside of its artifacts for a source; the folder's tag points there all the same.
-        source = f"runs:/{run_id}/report.html" if self._is_server and run_id else tags[FOLDER]
+        run_id = self._known_run(one.evaluation.tracking_run_id) or page
+        # A server takes no folder outside of its artifacts for a source; the tag points there all the same.
+        source = f"runs:/{run_id}/" if self._is_server else tags[FOLDER]
         version = self.client.create_model_version(self.name, source, run_id=run_id, tags=tags)
         log.info("%s is version %s of %s in MLflow's registry", one.run.name, version.version, self.name)
         return version

@@ -50,16 +50,23 @@ def distance_row(
     pictures = sum(len(story) for story in left), sum(len(story) for story in right)
     counts = [np.bincount(draw, minlength=stories) for draw in drawn_stories(stories, resamples=resamples, seed=seed)]
     drawn = [_distances(draws, counts, side) for side in (0, 1)] if counts else [np.empty(0), np.empty(0)]
+    difference = _rounded(np.array([after - before]), before + after)
+    spread = _rounded(drawn[1] - drawn[0], before + after)
     return row.model_copy(
         update={
             "left": _estimate(before, drawn[0], pictures[0], floor=0.0),
             "right": _estimate(after, drawn[1], pictures[1], floor=0.0),
-            "difference": _estimate(after - before, drawn[1] - drawn[0], stories),
+            "difference": _estimate(difference[0], spread, stories),
             "stories": stories,
-            "p_value": _swap_test(draws, stories, after - before, resamples=resamples, seed=seed),
+            "p_value": _swap_test(draws, stories, difference[0], resamples=resamples, seed=seed),
             "test": "random swaps",
         }
     )
+
+
+def _rounded(differences: Features, scale: float) -> Features:
+    """Take away what rounding leaves of the difference of equal distances."""
+    return np.where(np.abs(differences) <= _ROUNDING * scale, 0.0, differences)
 
 
 def _taken(counts: NDArray[np.int64], side: int) -> NDArray[np.int64]:
@@ -93,8 +100,8 @@ def _swap_test(draws: StoryDraws, stories: int, difference: float, *, resamples:
         else np.random.default_rng(seed).integers(0, 2, size=(resamples, stories))
     )
     one, other = (draws.distances(_swapped(swaps, side)) for side in (0, 1))
-    differences = np.abs(other - one)
-    as_large = int((differences >= abs(difference) * (1 - _ROUNDING)).sum())
+    smaller = np.abs(other - one) < abs(difference) * (1 - _ROUNDING)
+    as_large = len(swaps) - int(smaller.sum())  # a swap that leaves a side without pictures speaks for nobody
     return as_large / len(swaps) if every else (1 + as_large) / (1 + len(swaps))
 
 

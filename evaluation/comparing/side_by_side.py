@@ -1,6 +1,5 @@
 """The work of a comparison: read both runs, pair them, test, rule, write the table and the page, log to MLflow."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from evaluation.tables import write_judgements
 from story_model.config import Settings
 from story_model.manifest import StepResult, write_atomically
 from story_model.tracking import Tracker, child_run
-
-log = logging.getLogger(__name__)
 
 ROWS = pa.schema(
     [
@@ -62,7 +59,6 @@ def compare_runs(left: Evaluated, right: Evaluated, settings: Settings, out_dir:
         write_atomically(out_dir / "comparison.html", page.encode())
         metrics = _metrics(rows)
         _track(tracker, comparison, metrics, out_dir)
-        log.info("%s beside %s: %s: %s", right.run.name, left.run.name, comparison.verdict, comparison.reason)
         counts = {
             "shared_starts": pairings[headline].starts.shared if headline in pairings else 0,
             "measures": sum(row.p_value is not None for row in rows),
