@@ -37,6 +37,11 @@ def warnings_of(scores: Scores) -> list[str]:
             found.append(
                 f"The judge {judge} does not see all damage in spoiled stories: its scores in {weak} are weak."
             )
+    found += [
+        f"The judge {judge} is not the one that it was: {drift.reason}"
+        for judge, drift in scores.judge.drift.items()
+        if drift.changed
+    ]
     judged = scores.judge.scores
     for judge, summary in (judged.judges if judged else {}).items():
         few = [name for name, own in summary.systems.items() if not all(one.is_covered for one in own.values())]

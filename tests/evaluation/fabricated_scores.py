@@ -6,7 +6,9 @@ from evaluation.distances.distances import Distances
 from evaluation.judging.agreement import agreement_report
 from evaluation.judging.bill import JudgeBill, Notice
 from evaluation.judging.comparisons import compare_pairs, verdicts_of
+from evaluation.judging.drift import Drift, Shift
 from evaluation.judging.questions import DIMENSIONS, Judgement
+from evaluation.judging.ratings import Ratings
 from evaluation.judging.report import JudgeReport
 from evaluation.judging.self_test import self_tests
 from evaluation.judging.spoiled import GOOD, MUST_FALL
@@ -60,6 +62,17 @@ def judge_by_hand():
         pairs=compare_pairs(rows, HEADLINE),
         agreement=agreement_report(rows, verdicts, resamples=20, seed=0),
         self_tests=self_tests(rows, resamples=50, seed=0),
+        ratings={
+            dimension: Ratings(
+                systems={
+                    HEADLINE: Estimate(value=61, low=20, high=110, n=40),
+                    "captions_given-window": Estimate(value=-61, low=-110, high=-20, n=40),
+                },
+                left_out=3,
+            )
+            for dimension in DIMENSIONS
+        },
+        drift={"gpt-x": _drift(changed=False), "open-y": _drift(changed=True)},
         bill=[
             JudgeBill(
                 judge=judge,
@@ -79,6 +92,20 @@ def judge_by_hand():
         ],
         notices=[Notice(judge="gpt-x", text="will be shut down on 2027-01-14, in 54 days: judge a new one beside it")],
         judgements=rows,
+    )
+
+
+def _drift(*, changed):
+    def shift(since):
+        return Shift(since=since, difference=-0.8, low=-1.5, high=-0.1 if changed else 0.1, anchors=8, changed=changed)
+
+    return Drift(
+        round="2026-W47",
+        rounds=5,
+        since_first={dimension: shift("2026-W40") for dimension in DIMENSIONS},
+        since_previous={dimension: shift("2026-W46") for dimension in DIMENSIONS},
+        changed=changed,
+        reason="style fell by 0.8 points since 2026-W40" if changed else "no dimension moved beyond chance",
     )
 
 

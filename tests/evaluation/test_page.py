@@ -63,7 +63,7 @@ def test_a_story_s_strip_has_what_judges_said_of_it(page):
     stories = part(page, "stories", "systems")
     assert stories.count("What the judge said of this story") == 2
     first = stories[: stories.index("What the judge said of this story", stories.index("What the judge said") + 1)]
-    assert first.count("<td>gpt-x</td>") == first.count("<td>open-y</td>") == 4 * 3 + 2 * 3
+    assert first.count(">gpt-x</td>") == first.count(">open-y</td>") == 4 * 3 + 2 * 3
     assert "refused: I will not judge this." in stories
 
 
@@ -81,6 +81,13 @@ def test_unanswered_questions_are_counted_and_warned_of(page):
     assert judge.count(">too few<") == 2 * 3
     assert judge.count(">1 refused<") == 2 * 3
     assert "questions unanswered" in page[: page.index('id="learning"')]
+
+
+def test_a_judge_that_changed_is_named_at_the_top(page):
+    top = page[: page.index('id="learning"')]
+    assert "open-y is not the one that it was: style fell by 0.8 points since 2026-W40" in top
+    assert "gpt-x is not the one" not in top
+    assert "-1.50 to -0.10" in part(page, "judge", "dataset")
 
 
 def test_pairs_show_what_did_not_survive_the_swap_and_the_first_slot(page):
