@@ -15,7 +15,8 @@ from evaluation.pictures import Pair, Telling, sample_keyframes, stack
 from evaluation.rivals import compare
 from evaluation.ruler import Ruler
 from evaluation.scores import Scores
-from story_model.config import RunConfig
+from story_model.config import RunConfig, Settings
+from story_model.device import chosen_device
 from story_model.pixels import Square, detokenizer_square
 from story_model.schema import TrueWorld, read_truth
 from story_model.workspace import RunFolder
@@ -60,6 +61,7 @@ def measure_run(run: RunFolder, config: RunConfig, systems: Systems) -> Evaluate
         tellings=own,
         features_dir=run.seen_dir,
         seed=config.seed,
+        device=chosen_device(Settings().device),
     )
     everybody = {**systems, "dataset": dataset_itself(own)}
     verdicts = {name: _verdicts(one.tellings, probe, world) for name, one in everybody.items() if probe and world}

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from evaluation.distances.extraction import story_features
 from evaluation.distances.feature_cache import FeatureCache
 from evaluation.distances.networks import FeatureNetwork, open_networks
@@ -50,6 +52,8 @@ class Ruler:
     features_dir: Path
     """Of what networks make of pictures; it outlives an evaluation."""
     seed: int
+    device: torch.device
+    """That the user's networks compute on."""
     cache: FeatureCache = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,13 +62,13 @@ class Ruler:
     @cached_property
     def networks(self) -> list[FeatureNetwork]:
         """What distances are measured in, the random features first."""
-        return open_networks(self.config.networks, self.config.distances)
+        return open_networks(self.config.networks, self.config.distances, device=self.device)
 
     @cached_property
     def clip(self) -> Clip | None:
         """What knows pictures and texts, where the user has given it."""
         folder = self.config.networks.clip
-        return Clip(Path(folder)) if folder is not None else None
+        return Clip(Path(folder), device=str(self.device)) if folder is not None else None
 
     @property
     def names(self) -> dict[Aspect, list[str]]:

@@ -78,7 +78,7 @@ class WinTable(BaseModel):
 
 
 def mean_over_stories(groups: Sequence[Sequence[float]], *, resamples: int, seed: int) -> Estimate | None:
-    """Average all items; 95 % percentile interval by drawing whole stories. None where there is no item.
+    """Average all items; 95 % interval by drawing whole stories. None where there is no item.
 
     Args:
         groups: the items of each story.
@@ -93,17 +93,38 @@ def mean_over_stories(groups: Sequence[Sequence[float]], *, resamples: int, seed
     value, n = float(sums.sum() / counts.sum()), int(counts.sum())
     if resamples == 0 or len(kept) < 2:
         return Estimate(value=value, n=n)
-    interval = stats.bootstrap(
+    drawn = stats.bootstrap(
         (sums, counts),
         lambda total, count, axis: total.sum(axis=axis) / count.sum(axis=axis),
         n_resamples=resamples,
         paired=True,
         vectorized=True,
         method="percentile",
-        confidence_level=CONFIDENCE,
         rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(value=value, low=float(interval.low), high=float(interval.high), n=n)
+    ).bootstrap_distribution
+    low, high = ends_of(drawn, len(kept))
+    return Estimate(value=value, low=float(low), high=float(high), n=n)
+
+
+def ends_of(
+    drawn: Sequence[float] | NDArray[np.float64], num_stories: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Take both ends of the 95 % interval of what so many stories gave when drawn anew, along the last axis.
+
+    Plain percentiles hold the truth too rarely with few stories (88 of 100 times with eight): drawn means vary by
+    sqrt((n - 1) / n) too little, and the normal distribution's ends stand where Student's should. The expanded ones
+    are at Phi(sqrt(n / (n - 1)) t) for the 2.5 % point t of Student's with n - 1 degrees of freedom (Hesterberg 2015,
+    "What teachers should know about the bootstrap", section 4.3).
+    """
+    tail = tail_of(num_stories)
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=-1)
+    return low, high
+
+
+def tail_of(num_stories: int) -> float:
+    """Give the share of draws that lies beyond each end of an interval; see `ends_of`."""
+    narrowed = math.sqrt(num_stories / (num_stories - 1))
+    return float(stats.norm.cdf(narrowed * stats.t.ppf((1 - CONFIDENCE) / 2, num_stories - 1)))
 
 
 def drawn_stories(num_stories: int, *, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from scipy import linalg
 
 from evaluation.distances.features import Features, joined
 from evaluation.distances.resampling import StoryDraws, counts_of
-from evaluation.statistics import CONFIDENCE, Estimate, drawn_stories
+from evaluation.statistics import Estimate, drawn_stories, ends_of
 
 
 def frechet_distance(told: Features, reference: Features) -> float:
@@ -56,8 +56,7 @@ def frechet_over_stories(
     draws = counts_of(list(drawn_stories(len(told), resamples=resamples, seed=seed)), len(told))
     drawn = StoryDraws(told, reference).distances(draws)
     drawn = drawn[np.isfinite(drawn)]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail]) - np.mean(drawn) + value
+    low, high = ends_of(drawn - drawn.mean() + value, len(told))
     return Estimate(value=value, low=max(0.0, float(low)), high=float(high), n=len(all_told))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from evaluation.distances.features import Features, joined, story_numbers
 from evaluation.distances.resampling import counts_of
-from evaluation.statistics import CONFIDENCE, Estimate, drawn_stories
+from evaluation.statistics import Estimate, drawn_stories, ends_of
 
 MAX_SUBSET = 1000
 """Pictures of each side in a subset, where there are so many."""
@@ -59,8 +59,7 @@ def kernel_over_stories(
     if resamples == 0 or len(told) < 2:
         return Estimate(value=value, n=len(x))
     drawn = _draws(told, reference, resamples=resamples, seed=seed)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail]) - drawn.mean() + value
+    low, high = ends_of(drawn - drawn.mean() + value, len(told))
     return Estimate(value=value, low=float(low), high=float(high), n=len(x))
 
 

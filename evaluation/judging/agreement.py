@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from evaluation.judging.comparisons import Outcome, PairVerdict, pooled_verdicts
 from evaluation.judging.questions import DIMENSIONS, Dimension, Judgement
 from evaluation.judging.summary import story_scores
-from evaluation.statistics import CONFIDENCE, drawn_stories
+from evaluation.statistics import drawn_stories, ends_of
 
 Level = Literal["nominal", "ordinal", "interval"]
 Matrix = NDArray[np.float64]
@@ -172,8 +172,7 @@ def _interval(
     found = [alpha for alpha in drawn if alpha is not None]
     if len(found) < _FEWEST_DRAWS * resamples:
         return None, None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
+    low, high = ends_of(found, len(names))
     return float(low), float(high)
 
 

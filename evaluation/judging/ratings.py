@@ -15,7 +15,7 @@ from scipy.special import expit, log_expit
 
 from evaluation.judging.comparisons import PairVerdict
 from evaluation.judging.questions import DIMENSIONS, Dimension
-from evaluation.statistics import CONFIDENCE, Estimate, drawn_stories
+from evaluation.statistics import Estimate, drawn_stories, ends_of
 
 POINTS = 400 / np.log(10)
 _FEWEST_SYSTEMS = 3
@@ -107,6 +107,5 @@ def _interval(
         return None, None
     draws = drawn_stories(len(wins), resamples=resamples, seed=seed)
     drawn = np.array([bradley_terry(wins[draw].sum(axis=0), prior=prior) for draw in draws])
-    tail = (1 - CONFIDENCE) / 2
-    low, high = POINTS * np.quantile(drawn, [tail, 1 - tail], axis=0)
-    return low, high
+    low, high = ends_of(drawn.T, len(wins))
+    return POINTS * low, POINTS * high

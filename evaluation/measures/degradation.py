@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from evaluation.measures.measure import Values
-from evaluation.measures.summary import Matrix, drawn_weights, percentiles, ratios_over_stories, summarise
-from evaluation.statistics import Estimate, mean_over_stories
+from evaluation.measures.summary import Matrix, drawn_weights, ratios_over_stories, summarise
+from evaluation.statistics import Estimate, ends_of, mean_over_stories
 
 PER_SEGMENTS = 10
 """Slopes are changes per this many segments."""
@@ -84,8 +84,8 @@ def slope_difference(one: Values, other: Values, *, resamples: int, seed: int) -
     if resamples == 0 or n < 2:
         return Estimate(value=value, n=n)
     drawn = _difference(drawn_weights(n, resamples=resamples, seed=seed) @ kept)
-    low, high = percentiles(drawn[None])
-    return Estimate(value=value, low=float(low[0]), high=float(high[0]), n=n)
+    low, high = ends_of(drawn, n)
+    return Estimate(value=value, low=float(low), high=float(high), n=n)
 
 
 def _difference(sums: Matrix) -> Matrix:

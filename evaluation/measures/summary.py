@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from evaluation.measures.measure import Values
-from evaluation.statistics import CONFIDENCE, Estimate
+from evaluation.statistics import Estimate, ends_of
 
 CURVE_REACH = 2
 """Neighbouring segments on each side that a point of a curve averages."""
@@ -95,7 +95,7 @@ def tabulate(values: Values) -> Table:
 def ratios_over_stories(
     tops: Matrix, bottoms: Matrix, counts: Matrix, *, resamples: int, seed: int
 ) -> list[Estimate | None]:
-    """Estimate, for each column, the sum of `tops` over the sum of `bottoms`; 95 % percentile intervals.
+    """Estimate, for each column, the sum of `tops` over the sum of `bottoms`; 95 % intervals.
 
     Stories whose bottom is 0 have no part in a column. None where no story has; no interval with one story.
 
@@ -126,13 +126,6 @@ def drawn_weights(num_stories: int, *, resamples: int, seed: int) -> Matrix:
     return weights
 
 
-def percentiles(drawn: Matrix) -> tuple[Matrix, Matrix]:
-    """Take both ends of the 95 % interval of each row, [columns, resamples]."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail], axis=1)
-    return low, high
-
-
 def _intervals(
     tops: Matrix, bottoms: Matrix, *, resamples: int, seed: int
 ) -> tuple[Sequence[float | None], Sequence[float | None]]:
@@ -140,7 +133,7 @@ def _intervals(
     if resamples == 0 or num_stories < 2:
         return [None] * num_columns, [None] * num_columns
     weights = drawn_weights(num_stories, resamples=resamples, seed=seed).T
-    low, high = percentiles((tops.T @ weights) / (bottoms.T @ weights))
+    low, high = ends_of((tops.T @ weights) / (bottoms.T @ weights), num_stories)
     return low.tolist(), high.tolist()
 
 

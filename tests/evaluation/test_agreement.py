@@ -4,7 +4,7 @@ from drawn_stories import chosen, scored
 
 from evaluation.judging.agreement import agreement, agreement_report, krippendorff
 from evaluation.judging.comparisons import verdicts_of
-from evaluation.statistics import drawn_stories
+from evaluation.statistics import drawn_stories, tail_of
 
 _ = np.nan
 PUBLISHED = np.array(
@@ -90,7 +90,7 @@ def test_the_interval_is_of_alphas_of_redrawn_columns(level):
     found = agreement(ratings, level, resamples=100, seed=3)
     draws = drawn_stories(6, resamples=100, seed=3)
     alphas = [krippendorff(PUBLISHED[:, [c for n in draw for c in (2 * n, 2 * n + 1)]], level) for draw in draws]
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(alphas, [0.025, 0.975])))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(alphas, [tail_of(6), 1 - tail_of(6)])))
 
 
 def test_judges_are_compared_by_the_mean_of_their_repeats_and_failures_are_missing():
