@@ -6,6 +6,7 @@ story by story, in every measure; the verdict follows the rule of `comparing/rul
 """
 
 import argparse
+import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ class ComparisonSettings(BaseModel):
     evaluate: EvaluateConfig
     """The newer run's: the rule, the intervals, the judge."""
     judge_endpoints: list[str]
-    """A judge that becomes reachable changes the result."""
+    """Digests of their addresses: a judge that becomes reachable changes the result."""
 
 
 def compare(left: Evaluated, right: Evaluated, settings: Settings) -> Manifest:
@@ -77,7 +78,7 @@ def _judge_endpoints(right: Evaluated, settings: Settings) -> list[str]:
     judge = right.config.evaluate.judge
     own = settings.judge_base_url or settings.api_base_url
     asked = [judge.address or own] * (judge.model is not None) + [one.address or own for one in judge.panel]
-    return [address for address in asked if address is not None]
+    return [hashlib.sha256(address.encode()).hexdigest() for address in asked if address is not None]
 
 
 def main() -> None:

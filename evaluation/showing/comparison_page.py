@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
+from markupsafe import Markup
 
 from evaluation.comparing.comparison import Comparison, Row
 from evaluation.comparing.pictured import Tellings
 from evaluation.judging.comparisons import POOLED, PairTable
 from evaluation.judging.questions import Dimension
+from evaluation.showing.numbers import DASH, digits_of, environment, number
 from evaluation.showing.strips import Strip, strips
 from evaluation.statistics import Estimate
 from story_model.config import RunConfig
 
 _TEMPLATE = "comparison.html"
-_TONES = {"better": "good", "worse": "bad", "improved": "good", "regressed": "bad", "differs": "mark"}
+_TONES = {"better": "good", "worse": "bad", "improved": "good", "regressed": "bad", "differs": "other"}
 _SHORT = {"no significant difference": "undecided"}
-_NONE = "–"  # noqa: RUF001 - a dash where there is no number
 
 
 @dataclass(frozen=True)
@@ -98,34 +98,26 @@ def _strips(tellings: Tellings, names: tuple[str, str], config: RunConfig) -> li
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=_number,
-        interval=_interval,
-        p=lambda value: _NONE if value is None else ("< 0.001" if value < 0.001 else f"{value:.3f}"),
-        words=lambda name: name.replace("_", " "),
-        capitalize_first=lambda text: text[:1].upper() + text[1:],
-        short=lambda finding: _SHORT.get(finding, finding),
+    found = environment()
+    found.filters.update(
+        plain=lambda value: number(value.value, digits_of(value)) if value else DASH,
+        change=_change,
+        significant="{:.2g}".format,
         tone=lambda finding: _TONES.get(finding, "mute"),
+        short=lambda finding: _SHORT.get(finding, finding),
+        capitalize_first=lambda text: text[:1].upper() + text[1:],
         bar=bar_of,
     )
-    return environment
+    return found
 
 
-def _number(value: Estimate | float | None, signed: bool = False) -> str:
-    if value is None:
-        return _NONE
-    plain = value.value if isinstance(value, Estimate) else value
-    return f"{plain:+.4g}" if signed else f"{plain:.4g}"
-
-
-def _interval(value: Estimate | None, signed: bool = False) -> str:
-    if value is None or value.low is None or value.high is None:
-        return ""
-    return f"{_number(value.low, signed)} to {_number(value.high, signed)}"
+def _change(difference: Estimate | None) -> Markup:
+    """Write a difference with its sign, its interval small behind it."""
+    if difference is None:
+        return DASH
+    digits = digits_of(difference)
+    text = Markup("{:+,.{}f}").format(difference.value, digits)
+    if difference.low is None or difference.high is None:
+        return text
+    spread = Markup(' <span class="ci">{:+,.{}f} &ndash; {:+,.{}f}</span>')
+    return text + spread.format(difference.low, digits, difference.high, digits)
