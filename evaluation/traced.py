@@ -68,15 +68,14 @@ def _known(tracker: Tracker, experiment: str, limit: int) -> set[str]:
 def _info(
     judgement: Judgement, word: str, run_id: str, experiment: str, now_ms: int, texts: Mapping[str, Sequence[str]]
 ) -> TraceInfo:
-    answer = _outputs(judgement)
     return TraceInfo(
         trace_id=_trace_id(word),
         trace_location=TraceLocation.from_experiment_id(experiment),
         request_time=now_ms,
         execution_duration=0,  # when an answer came is not kept
         state=TraceState.OK if judgement.status == "ok" else TraceState.ERROR,
-        request_preview=json.dumps(_inputs(judgement, {}), ensure_ascii=False),
-        response_preview=json.dumps(answer, ensure_ascii=False)[:_MAX_TEXT],
+        request_preview=f"{judgement.dimension} of {judgement.story_id} by {' : '.join(judgement.systems)}",
+        response_preview=_said(judgement)[:_MAX_TEXT],
         trace_metadata={
             TraceMetadataKey.SOURCE_RUN: run_id,
             TraceMetadataKey.TOKEN_USAGE: json.dumps(_usage(judgement)),
@@ -142,6 +141,12 @@ def _inputs(judgement: Judgement, texts: Mapping[str, Sequence[str]]) -> dict[st
 def _outputs(judgement: Judgement) -> dict[str, object]:
     said = judgement.model_dump(include={"status", "score", "choice", "rationale", "reason"}, exclude_none=True)
     return {name: value[:_MAX_TEXT] if isinstance(value, str) else value for name, value in said.items()}
+
+
+def _said(judgement: Judgement) -> str:
+    """Put an answer into a line."""
+    verdict = judgement.status if judgement.status != "ok" else judgement.score or judgement.choice
+    return f"{verdict}: {judgement.rationale or judgement.reason or ''}"
 
 
 def _texts(judgement: Judgement, texts: Texts) -> dict[str, Sequence[str]]:

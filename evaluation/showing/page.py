@@ -19,7 +19,7 @@ from evaluation.showing.numbers import environment
 from evaluation.showing.opinions import MAX_LISTED, agreement_rows, by_story, opinions_of
 from evaluation.showing.provenance import dataset_facts, packages, step_rows, told_at
 from evaluation.showing.strips import Strip, strips
-from evaluation.showing.system_tables import full_label, mode_tables, panels_of
+from evaluation.showing.system_tables import full_label, hard_to_show, mode_tables, panels_of
 from evaluation.showing.tiles import tiles_of, warnings_of
 from evaluation.systems import CAPTIONS_ALONE, RECONSTRUCTION
 from evaluation.tables import Verdicts
@@ -85,6 +85,7 @@ def render_page(
         learning=learning_table(stage_metrics(run), scores),
         strips=shown,
         mode_tables=mode_tables(scores, policy),
+        hard_to_show=hard_to_show(scores),
         panels={mode: _drawn(panels) for mode, panels in panels_of(scores, policy).items()},
         distances=distance_tables(scores),
         **_judged(scores, shown),

@@ -1,5 +1,6 @@
 """All systems of a mode beside one another: the few numbers that matter first, then every measure by what it is of."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from evaluation.measures.measure import Measure
 from evaluation.measures.summary import MeasureSummary
 from evaluation.scores import Scores, SystemScores
 from evaluation.showing.curves import Line, Panel, has_course, line_of
-from evaluation.showing.measure_tables import Row, Table, Tested, row_of, tested_against
+from evaluation.showing.measure_tables import LEVEL, Row, Table, Tested, row_of, tested_against
 from evaluation.statistics import Estimate
 from evaluation.systems import RECONSTRUCTION
 
@@ -51,6 +52,16 @@ class Column:
 
 
 @dataclass(frozen=True)
+class HardToShow:
+    """Too few stories for so many measures."""
+
+    stories: int
+    least_p: float
+    """Of an exact test over so many stories."""
+    measures: int
+
+
+@dataclass(frozen=True)
 class ModeTables:
     """All systems of one mode."""
 
@@ -70,6 +81,18 @@ def panels_of(scores: Scores, headline_policy: str) -> dict[str, list[Panel]]:
     """Set up drawings of what changes along the story, by mode: what agrees with truth first, then other measures."""
     modes = dict.fromkeys(one.mode for one in scores.systems.values() if one.kind in {"policy", "external"})
     return {mode: _panels(scores, mode, headline_policy) for mode in modes}
+
+
+def hard_to_show(scores: Scores) -> HardToShow | None:
+    """Tell whether so few stories can show anything among the measures that were not named beforehand."""
+    others = [one for one in scores.comparisons if not one.is_primary]
+    if not others:
+        return None
+    stories = max(one.paired.n for one in others)
+    least_p = min(1.0, 2.0 ** (1 - stories))
+    pairs = Counter((one.system, one.against) for one in others)
+    found = HardToShow(stories, least_p, max(pairs.values()))
+    return found if found.least_p * found.measures >= LEVEL else None
 
 
 def label_of(system: SystemScores) -> str:

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from evaluation.judging.questions import REFERENCE
 from evaluation.scores import Scores, SystemScores
-from evaluation.showing.numbers import measured, percent
+from evaluation.showing.numbers import digits_of, measured, number, percent
 from evaluation.showing.system_tables import full_label, label_of
 from evaluation.statistics import Estimate
 
@@ -88,14 +88,14 @@ def _judge(scores: Scores, system: SystemScores) -> list[Tile]:
         return []
     own, true = pooled[system.name], pooled.get(REFERENCE, {})
     (dimension, first), *rest = reversed(own.items())
-    others = [Markup("{} {}").format(name, _plain(value)) for name, value in reversed(rest)]
-    beside = Markup(" · ").join([*others, Markup("the dataset's own {}").format(_plain(true.get(dimension)))])
+    others = [Markup("{} {}").format(name, _plain(value, first)) for name, value in reversed(rest)]
+    beside = Markup(" · ").join([*others, Markup("the dataset's own {}").format(_plain(true.get(dimension), first))])
     return [Tile(f"Judge: {dimension}, 1 to 10", measured(first), beside)]
 
 
-def _plain(value: Estimate | None) -> Markup:
-    """Write a number without its interval."""
-    return measured(value.model_copy(update={"low": None, "high": None}) if value else None)
+def _plain(value: Estimate | None, beside: Estimate | None) -> Markup:
+    """Write a number without its interval, with as many digits as the one that it stands beside."""
+    return number(value.value if value else None, digits_of(beside))
 
 
 def _told(system: SystemScores) -> Tile:

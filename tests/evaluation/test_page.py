@@ -137,6 +137,12 @@ def test_what_does_not_differ_is_not_called_worse(page, scores):
     assert "mark" not in found["the dataset itself"]
 
 
+def test_too_few_stories_for_so_many_measures_are_said_to_be_too_few(render, page):
+    many = render(scores_by_hand(segments=2, judged=False, measures=MEASURES))
+    assert "<b>8 stories</b> can give no smaller p than 0.0078" in many
+    assert "can give no smaller p" not in page  # four other measures: 4 x 0.0078 is significant
+
+
 def test_people_are_on_the_page_once_they_were_asked(render, made, tmp_path, scores, page):
     assert 'id="people"' not in page
     ballot = make_ballot(made.run, made.config, tmp_path / "b.html", stories=1)

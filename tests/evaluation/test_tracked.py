@@ -47,6 +47,8 @@ def test_an_answer_is_a_trace_of_the_run_with_its_score_as_feedback(tracker):
     (trace,) = traces(tracker)
     (feedback,) = trace.info.assessments
     assert (feedback.name, feedback.value, feedback.source.source_id) == ("style", 7.5, "m")
+    assert trace.info.request_preview == "style of e0/0 by free-window"
+    assert trace.info.response_preview == "7.5: Picture 3 is of another book."
     assert trace.info.token_usage["total_tokens"] == 1290
     (span,) = trace.data.spans
     assert span.inputs["texts"] == {"free-window": ["Once."]}
