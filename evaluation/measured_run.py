@@ -9,10 +9,11 @@ from evaluation.distances.distances import Distances
 from evaluation.judging.report import JudgeReport
 from evaluation.material import System, Systems, dataset_itself, headline_of
 from evaluation.measures.cartoon_world import Verdict, Verdicts, verdicts_of
+from evaluation.measures.measure import Measured
 from evaluation.measures.probe import Probe, ProbeConfig, load_probe, train_probe
-from evaluation.measuring import Measured, distances_between, measure_system
+from evaluation.measuring import distances_between, measure_system
 from evaluation.pictures import Pair, Telling, sample_keyframes, stack
-from evaluation.rivals import compare
+from evaluation.rivals import compare, compare_slopes
 from evaluation.ruler import Ruler
 from evaluation.scores import Scores
 from story_model.config import RunConfig, Settings
@@ -60,6 +61,7 @@ def measure_run(run: RunFolder, config: RunConfig, systems: Systems) -> Evaluate
         keyframes=stack(keyframes),
         tellings=own,
         features_dir=run.seen_dir,
+        trained_length=config.build.stories.chunk_length - 1,
         seed=config.seed,
         device=chosen_device(Settings().device),
     )
@@ -79,6 +81,13 @@ def measure_run(run: RunFolder, config: RunConfig, systems: Systems) -> Evaluate
             scored,
             headline,
             primary=config.evaluate.champion.primary,
+            resamples=config.evaluate.bootstrap,
+            seed=config.seed,
+        ),
+        slope_differences=compare_slopes(
+            {name: values for name, (_, values) in measured.items()},
+            scored,
+            headline,
             resamples=config.evaluate.bootstrap,
             seed=config.seed,
         ),

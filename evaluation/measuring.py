@@ -1,6 +1,6 @@
 """From a system's stories to its numbers: every measure and every distance, with one ruler for all systems."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from evaluation.distances.distances import Distances, distances_of
 from evaluation.distances.extraction import story_features
@@ -10,11 +10,12 @@ from evaluation.measures.cartoon_world import ASPECTS, Accuracy, Aspect, Verdict
 from evaluation.measures.catalog import AGAINST_THE_DATASET, in_reading_order
 from evaluation.measures.characters import character_values, figures_of_texts
 from evaluation.measures.copies import copies_of, copies_of_training, training_likeness
+from evaluation.measures.degradation import degradation_of
 from evaluation.measures.diversity import diversity_of
 from evaluation.measures.entities import entity_values, naming_values
 from evaluation.measures.features import StoryFeatures, features_of, unit_length
 from evaluation.measures.likeness import likeness_of
-from evaluation.measures.measure import Values
+from evaluation.measures.measure import Measured, Values
 from evaluation.measures.style import colours_of, style_of
 from evaluation.measures.summary import summarise_all
 from evaluation.measures.texts import words
@@ -22,9 +23,6 @@ from evaluation.measures.wording import text_values
 from evaluation.pictures import Pair, Telling
 from evaluation.ruler import Ruler
 from evaluation.scores import SystemScores
-
-Measured = Mapping[str, Values]
-"""By the measure's name."""
 
 
 def measure_system(system: System, ruler: Ruler, verdicts: Verdicts | None) -> tuple[SystemScores, Measured]:
@@ -40,6 +38,10 @@ def measure_system(system: System, ruler: Ruler, verdicts: Verdicts | None) -> t
     trivial = AGAINST_THE_DATASET if system.kind == "dataset" else frozenset[str]()
     values = {one.name: found[one.name] for one in in_reading_order(found) if one.name not in trivial}
     config = ruler.config
+    trends = {
+        name: degradation_of(found, trained_length=ruler.trained_length, resamples=config.bootstrap, seed=ruler.seed)
+        for name, found in values.items()
+    }
     shown = [pair for telling in tellings for pair in telling.told]
     return SystemScores(
         name=system.name,
@@ -52,6 +54,8 @@ def measure_system(system: System, ruler: Ruler, verdicts: Verdicts | None) -> t
         empty_texts=sum(not words(pair.text) for pair in shown),
         distances={} if system.kind == "dataset" else _distances(tellings, ruler),
         measures=summarise_all(values, resamples=config.bootstrap, seed=ruler.seed),
+        slopes={name: trend.slope for name, trend in trends.items() if trend.slope is not None},
+        beyond={name: trend.beyond for name, trend in trends.items() if trend.beyond is not None},
         accuracy=_accuracies(verdicts, ruler),
         notes=list(system.notes),
     ), values

@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping
 
 from evaluation.external import MODE as EXTERNAL
 from evaluation.measures.catalog import in_reading_order
-from evaluation.scores import Comparison, SystemScores
+from evaluation.measures.degradation import slope_difference
+from evaluation.measures.measure import Measured
+from evaluation.scores import Comparison, SlopeDifference, SystemScores
 from evaluation.statistics import holm, paired
 
 
@@ -35,6 +37,33 @@ def compare(
         if one.name != headline and one.kind != "reconstruction" and one.mode in {ours.mode, EXTERNAL}
     ]
     return [row for rival in rivals for row in _against(ours, rival, primary, resamples=resamples, seed=seed)]
+
+
+def compare_slopes(
+    measured: Mapping[str, Measured],
+    systems: Mapping[str, SystemScores],
+    headline: str | None,
+    *,
+    resamples: int,
+    seed: int,
+) -> list[SlopeDifference]:
+    """Hold what the headline policy loses over a story's length against what each other cache policy loses."""
+    if headline is None:
+        return []
+    ours = systems[headline]
+    rivals = [
+        one for one in systems.values() if one.kind == "policy" and one.mode == ours.mode and one.name != headline
+    ]
+    found = []
+    for rival in rivals:
+        for measure in in_reading_order(ours.slopes.keys() & rival.slopes.keys()):
+            both = (measured[name][measure.name] for name in (headline, rival.name))
+            difference = slope_difference(*both, resamples=resamples, seed=seed)
+            if difference is not None:
+                found.append(
+                    SlopeDifference(system=headline, against=rival.name, measure=measure.name, difference=difference)
+                )
+    return found
 
 
 def _against(

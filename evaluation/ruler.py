@@ -51,6 +51,8 @@ class Ruler:
     """Of one system that told every story: random features are standardised by the dataset's pictures behind them."""
     features_dir: Path
     """Of what networks make of pictures; it outlives an evaluation."""
+    trained_length: int
+    """Index of the last pair in training's stories."""
     seed: int
     device: torch.device
     """That the user's networks compute on."""

@@ -32,6 +32,10 @@ class SystemScores(BaseModel):
     """By the network that looks, and its protocol where there are several."""
     measures: dict[str, MeasureSummary]
     """By name, in reading order (`measures/catalog.py`); without those that cannot be taken here."""
+    slopes: dict[str, Estimate] = {}
+    """What a measure changes by per ten segments of a story, by its name; of those that have a place in the story."""
+    beyond: dict[str, Estimate] = {}
+    """Mean past the length that training's stories had, less the mean up to it."""
     accuracy: dict[Aspect, Accuracy]
     """Empty where the videos are not drawn."""
     notes: list[str] = []
@@ -53,6 +57,16 @@ class Comparison(BaseModel):
     """Named beforehand in `evaluate.champion.primary`."""
 
 
+class SlopeDifference(BaseModel):
+    """How differently two cache policies change over a story's length, in one measure, on the same starts."""
+
+    system: str
+    against: str
+    measure: str
+    difference: Estimate
+    """Slope of the first minus that of the second, per ten segments."""
+
+
 class Scores(BaseModel):
     """Everything that was measured on a run."""
 
@@ -65,6 +79,7 @@ class Scores(BaseModel):
     """The dataset's own stories behind the told ones; its distances are those of as many true keyframes of other
     episodes, so what true pictures of the same kind reach."""
     comparisons: list[Comparison]
+    slope_differences: list[SlopeDifference] = []
     probe: dict[str, float] | None
     """Accuracy of the probe on validation keyframes; none where the videos are not drawn."""
     judge: JudgeReport

@@ -5,13 +5,13 @@ The slope is the within-story one: how a story's values move with the index, so 
 do not feign a trend. Stories are the unit that is drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel
 
 from evaluation.measures.measure import Values
-from evaluation.measures.summary import Matrix, drawn_weights, ratios_over_stories, summarise
+from evaluation.measures.summary import Matrix, drawn_weights, ratios_over_stories
 from evaluation.statistics import Estimate, ends_of, mean_over_stories
 
 PER_SEGMENTS = 10
@@ -21,12 +21,8 @@ PER_SEGMENTS = 10
 class Degradation(BaseModel):
     """Of one measure of one system."""
 
-    curve: list[Estimate | None]
-    """As `MeasureSummary.curve`."""
     slope: Estimate | None
     """Change of the measure per ten segments; none where no story has two values."""
-    slope_by_story: dict[str, float]
-    """Of each story with values at two indices."""
     beyond: Estimate | None
     """Mean past the trained length minus mean up to it, story by story; none where no story has both, or no length is
     given."""
@@ -47,27 +43,9 @@ def degradation_of(values: Values, *, trained_length: int | None, resamples: int
     counts = np.array([[float(sum(index > 0 for index, _ in found))] for found in values.values()]).reshape(-1, 1)
     (slope,) = ratios_over_stories(steep, spread, counts, resamples=resamples, seed=seed)
     return Degradation(
-        curve=summarise(values, resamples=resamples, seed=seed).curve,
         slope=slope,
-        slope_by_story={story: PER_SEGMENTS * xy / xx for story, (xy, xx) in moments.items() if xx > 0},
         beyond=_beyond(values, trained_length, resamples=resamples, seed=seed),
     )
-
-
-def degradation_curves(
-    systems: Mapping[str, Mapping[str, Values]],
-    measure: str,
-    *,
-    trained_length: int | None,
-    resamples: int,
-    seed: int,
-) -> dict[str, Degradation]:
-    """Measure one measure's degradation in every system that has it, by the system's name."""
-    return {
-        system: degradation_of(measured[measure], trained_length=trained_length, resamples=resamples, seed=seed)
-        for system, measured in systems.items()
-        if measure in measured
-    }
 
 
 def slope_difference(one: Values, other: Values, *, resamples: int, seed: int) -> Estimate | None:

@@ -13,6 +13,9 @@ Values = Mapping[str, Sequence[tuple[int, float]]]
 """Of one system, by story id: (index of the segment, value), for the segments that have one. Index 0 stands for the
 story as a whole, where a measure has no place in it."""
 
+Measured = Mapping[str, Values]
+"""Of one system, by the measure's name."""
+
 
 @dataclass(frozen=True)
 class Measure:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.measures.degradation import degradation_curves, degradation_of, slope_difference
+from evaluation.measures.degradation import degradation_of, slope_difference
 
 
 def falling(slope, number=8, length=20, noise=0.3, seed=0):
@@ -16,7 +16,6 @@ def falling(slope, number=8, length=20, noise=0.3, seed=0):
 def test_a_straight_decline_has_its_slope_per_ten_segments():
     found = degradation_of(falling(-0.2, noise=0), trained_length=10, resamples=100, seed=0)
     assert found.slope.value == pytest.approx(-2)
-    assert found.slope_by_story == pytest.approx(dict.fromkeys(found.slope_by_story, -2.0))
     assert found.beyond.value == pytest.approx(-2)
 
 
@@ -38,7 +37,7 @@ def test_an_index_of_the_whole_story_is_no_part_of_a_trend():
 
 def test_one_segment_has_no_trend():
     found = degradation_of({"s": [(1, 1.0)], "t": []}, trained_length=10, resamples=10, seed=0)
-    assert (found.slope, found.slope_by_story, found.beyond) == (None, {}, None)
+    assert (found.slope, found.beyond) == (None, None)
 
 
 def test_two_systems_slopes_differ_beyond_what_their_stories_share():
@@ -57,10 +56,3 @@ def test_the_same_system_differs_from_itself_by_nothing():
 
 def test_strangers_have_no_slope_to_compare():
     assert slope_difference({"a": [(1, 1.0), (2, 2.0)]}, {"b": [(1, 1.0), (2, 2.0)]}, resamples=5, seed=0) is None
-
-
-def test_systems_without_the_measure_are_left_out():
-    systems = {"dense": {"likeness": falling(-0.1)}, "window": {}}
-    found = degradation_curves(systems, "likeness", trained_length=None, resamples=0, seed=0)
-    assert list(found) == ["dense"]
-    assert len(found["dense"].curve) == 20
