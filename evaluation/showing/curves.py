@@ -39,6 +39,7 @@ class Panel:
     """One measure in one mode."""
 
     title: str
+    mode: str
     meaning: str
     lines: tuple[Line, ...]
     levels: tuple[tuple[str, float], ...] = ()
@@ -61,8 +62,10 @@ def line_of(
 
 
 def has_course(lines: Sequence[Line]) -> bool:
-    """Tell whether some system has values along the story."""
-    return any(sum(point is not None for point in line.points) >= _FEWEST_POINTS for line in lines)
+    """Tell whether some system has values along the story, and not all of them are the same."""
+    found = [[point.value for point in line.points if point is not None] for line in lines]
+    is_long = any(len(values) >= _FEWEST_POINTS for values in found)
+    return is_long and len({value for values in found for value in values}) > 1
 
 
 def panel_svg(panel: Panel) -> str:
@@ -100,7 +103,7 @@ def _draw(axes: Axes, panel: Panel, *, title: bool) -> None:
     for number, (name, level) in enumerate(panel.levels):
         axes.axhline(level, color=INK, linestyle=(":", "--")[number % 2], linewidth=1, alpha=0.6, label=name)
     if title:
-        axes.set_title(panel.title, fontsize=10, color=INK, loc="left")
+        axes.set_title(f"{panel.title}, {panel.mode.replace('_', ' ')}", fontsize=10, color=INK, loc="left")
     axes.set_xlabel("segment of the story", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))

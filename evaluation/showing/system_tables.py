@@ -210,7 +210,7 @@ def _panels(scores: Scores, mode: str, headline_policy: str) -> list[Panel]:
         lines = [_line(one, curve, number, headline_policy) for number, (one, curve) in enumerate(curves) if any(curve)]
         if has_course([line for line in lines if not line.is_reference]):
             levels = _levels(scores, systems, measure.name)
-            found.append(Panel(measure.name.replace("_", " "), measure.meaning, tuple(lines), levels))
+            found.append(Panel(measure.name.replace("_", " "), mode, measure.meaning, tuple(lines), levels))
     return found[:MAX_PANELS]
 
 

@@ -15,7 +15,7 @@ def panel():
         line_of("somebody else", [None, *POINTS[1:]], 2),
         line_of("the dataset itself", POINTS, 3, is_reference=True),
     )
-    return Panel("x", "X.", lines, (("chance", 0.3),))
+    return Panel("x", "free", "X.", lines, (("chance", 0.3),))
 
 
 def test_the_headline_and_the_dataset_are_drawn_whole_and_others_broken():
@@ -43,6 +43,16 @@ def test_only_the_headline_and_the_dataset_have_bands():
 def test_two_points_are_no_course(present, is_drawn):
     line = line_of("window", [*POINTS[:present], None, None], 0)
     assert has_course([line]) == is_drawn
+
+
+def test_what_is_the_same_everywhere_has_no_course():
+    same = [Estimate(value=0, n=3)] * 8
+    assert not has_course([line_of("window", same, 0), line_of("dense", same, 1)])
+    assert has_course([line_of("window", same, 0), line_of("dense", [Estimate(value=1, n=3)], 1)])
+
+
+def test_a_sheet_says_which_mode_a_drawing_is_of():
+    assert curves_figure([panel()]).axes[0].get_title(loc="left") == "x, free"
 
 
 def test_without_panels_there_is_no_sheet():

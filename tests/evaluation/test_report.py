@@ -2,19 +2,24 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 from fabricated_run import SEGMENTS
 from mlflow import MlflowClient
+from pydantic import SecretStr
 
 from evaluation.report import evaluate
 from story_model.manifest import MANIFEST
+
+KEY = "sk-never-to-be-seen"
 
 
 @pytest.fixture(scope="module")
 def drawn(make_run):
     made = make_run()
+    made = replace(made, settings=made.settings.model_copy(update={"api_key": SecretStr(KEY)}))
     return made, evaluate(made.run, made.config, made.settings)
 
 
@@ -142,6 +147,13 @@ def test_mlflow_holds_metrics_with_intervals_the_dataset_and_the_page(drawn):
     assert run.inputs.dataset_inputs[0].dataset.name == "stories"
     names = {artifact.path for artifact in client.list_artifacts(manifest.tracking_run_id)}
     assert {"report.html", "contact_sheet.png", "curves.png", "items.parquet", "items.json"} <= names
+
+
+def test_no_key_is_on_the_page_in_the_run_or_in_mlflow(drawn):
+    workspace = drawn[0].run.root.parent
+    files = [path for path in workspace.rglob("*") if path.is_file()]
+    assert (workspace / "mlflow.db") in files
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
 def test_without_truth_agreement_is_absent_and_said_to_be(undrawn):
