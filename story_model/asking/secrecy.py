@@ -15,7 +15,9 @@ class Secrets:
     def __init__(self, secrets: Iterable[str]) -> None:
         """Take the secrets; those of less than eight characters are none."""
         long = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)
-        self._pattern = re.compile("|".join("".join(map(_written, one)) for one in long)) if long else None
+        said = "|".join("".join(map(_written, one)) for one in long)
+        # From the first of a row of backslashes only, or a long row of them would be read again from each.
+        self._pattern = re.compile(rf"(?<!\\)(?:{said})") if long else None
 
     def hide(self, said: bytes) -> bytes:
         """Blacken them in bytes, be they JSON, which may write any character by its number."""
