@@ -243,7 +243,11 @@ class Settings(BaseSettings):
     """Where things are and the keys to them: environment `STORY_*` or `.env`. Never saved, logged or passed on."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STORY_", env_file=".env", extra="ignore", use_attribute_docstrings=True
+        env_prefix="STORY_",
+        env_file=".env",
+        extra="ignore",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a key
     )
 
     workspace: Path = PROJECT_DIR / "workspace"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from story_model.config import RunConfig, load_config, override_config, preset_names, read_config, save_config
+from story_model.config import RunConfig, Settings, load_config, override_config, preset_names, read_config, save_config
 
 
 def test_a_saved_configuration_is_read_back_equal(tmp_path: Path) -> None:
@@ -57,3 +57,10 @@ def test_a_saved_configuration_of_another_version_is_told_with_its_file(tmp_path
     path.write_text("preset: tiny\nbuild: {keyframes: {max_side: 3}}\n")
     with pytest.raises(ValueError, match=r"config.yaml: config has no key 'build.keyframes'.*make the run again"):
         read_config(path)
+
+
+def test_a_setting_that_is_refused_is_not_repeated_for_it_may_be_a_key(monkeypatch):
+    monkeypatch.setenv("STORY_JUDGE_KEYS", '{"https://host/v1": ["sk-judge"]}')
+    with pytest.raises(ValueError, match="judge_keys") as caught:
+        Settings(_env_file=None)
+    assert "sk-judge" not in str(caught.value)
