@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from evaluation.comparing.sides import Evaluated, Side, open_evaluated, side_of
+from evaluation.comparing.sides import Evaluated, Side, judges_who_miss_damage, open_evaluated, side_of
 from story_model.config import Settings
 from story_model.evaluate_config import EvaluateConfig
 from story_model.manifest import Manifest, StepResult, run_step
@@ -36,6 +36,8 @@ class ComparisonSettings(BaseModel):
     """Names, versions and configurations, as the page shows them."""
     evaluate: EvaluateConfig
     """The newer run's: the rule, the intervals, the judge."""
+    distrusted: dict[str, list[str]]
+    """Judges who missed damage, by dimension: they have no part in the verdict."""
     judge_endpoints: list[str]
     """Digests of their addresses: a judge that becomes reachable changes the result."""
 
@@ -59,6 +61,7 @@ def compare(left: Evaluated, right: Evaluated, settings: Settings) -> Manifest:
         left=side_of(left),
         right=side_of(right),
         evaluate=right.config.evaluate,
+        distrusted=judges_who_miss_damage(right),
         judge_endpoints=_judge_endpoints(right, settings),
     )
     # Not the whole evaluation: a judge's anchors, asked anew each week, leave a comparison as it is.

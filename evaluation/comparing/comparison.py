@@ -78,7 +78,9 @@ class JudgePairs(_Row):
 
     skipped: str | None = None
     tables: dict[str, dict[Dimension, PairTable]] = {}
-    """By judge; the majority of all of them last."""
+    """By judge; the majority of those who are trusted last."""
+    distrusted: dict[str, list[str]] = {}
+    """By dimension, judges who missed damage in the newer run's self-test."""
     asked: int = 0
     """Questions, of all judges; a pair is two."""
     left_out: dict[str, int] = {}

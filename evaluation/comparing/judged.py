@@ -1,24 +1,32 @@
 """What the judges say of both runs' stories from the same start: which is better, every pair in both orders."""
 
+from collections.abc import Mapping, Sequence
+
 from evaluation.comparing.comparison import JUDGE, JudgePairs, Row
 from evaluation.comparing.pictured import Tellings
 from evaluation.judging.asks import pair_questions
-from evaluation.judging.comparisons import POOLED, compare_pairs
+from evaluation.judging.comparisons import POOLED, PairTable, compare_pairs
 from evaluation.judging.panel import Panel
-from evaluation.judging.questions import DIMENSIONS, Judgement
+from evaluation.judging.questions import DIMENSIONS, Dimension, Judgement
 from story_model.evaluate_config import JudgeConfig
 
 LEFT, RIGHT = "older", "newer"
 """The runs' names in judgements; the judges see neither."""
 
 
-def judge_pairs(tellings: Tellings, panel: Panel | str, config: JudgeConfig) -> tuple[JudgePairs, list[Judgement]]:
+_MEANING = "Stories that the judges prefer whichever is shown first."
+
+
+def judge_pairs(
+    tellings: Tellings, panel: Panel | str, config: JudgeConfig, distrusted: Mapping[str, Sequence[str]]
+) -> tuple[JudgePairs, list[Judgement]]:
     """Ask about the first stories of both runs; what was paid before comes from the judges' ledgers.
 
     Args:
         tellings: of both runs, paired.
         panel: the judges, or why there are none.
         config: how much is asked.
+        distrusted: by dimension, judges who do not see damage in it: they are shown, and have no part in the majority.
 
     Raises:
         ValueError: a judge is not there, or a picture cannot be decoded.
@@ -36,10 +44,12 @@ def judge_pairs(tellings: Tellings, panel: Panel | str, config: JudgeConfig) -> 
     judged = panel.judge(asks.questions)
     found = compare_pairs(judged.judgements, RIGHT)
     tables = {name: one.pairs[0] for name, one in found.judges.items() if one.pairs}
-    if found.pooled.pairs:
-        tables[POOLED] = found.pooled.pairs[0]
+    trusted = [one for one in judged.judgements if one.judge not in distrusted.get(one.dimension, ())]
+    pooled = compare_pairs(trusted, RIGHT).pooled.pairs
+    tables[POOLED] = pooled[0] if pooled else {}
     return JudgePairs(
         tables=tables,
+        distrusted={dimension: list(judges) for dimension, judges in distrusted.items() if judges},
         asked=len(judged.judgements),
         left_out={f"{one.story_id}: {one.reason}": one.questions for one in asks.left_out},
         usd=sum(one.usd for one in judged.judgements),
@@ -49,20 +59,25 @@ def judge_pairs(tellings: Tellings, panel: Panel | str, config: JudgeConfig) -> 
 
 
 def judge_rows(judged: JudgePairs) -> list[Row]:
-    """Make a row of each dimension from what the judges' majority chose."""
-    tables = judged.tables.get(POOLED, {})
-    return [_row(dimension, judged) for dimension in DIMENSIONS if dimension in tables]
+    """Make a row of each dimension from what the majority of trusted judges chose."""
+    tables = judged.tables.get(POOLED)
+    if tables is None:
+        return []
+    return [_row(dimension, tables.get(dimension), judged) for dimension in DIMENSIONS]
 
 
-def _row(dimension: str, judged: JudgePairs) -> Row:
-    table = next(table for name, table in judged.tables[POOLED].items() if name == dimension)
+def _row(dimension: Dimension, table: PairTable | None, judged: JudgePairs) -> Row:
+    if table is None:
+        judges = ", ".join(judged.distrusted.get(dimension, ()))
+        reason = f"{judges} missed damage in the self-test of this dimension" if judges else "nothing was asked"
+        return Row(mode=JUDGE, measure=dimension, better="higher", meaning=_MEANING, test="sign", reason=reason)
     undecided = table.ties + table.inconsistent
     answered = table.wins + table.losses + undecided
     row = Row(
         mode=JUDGE,
         measure=dimension,
         better="higher",
-        meaning="Stories that the judges prefer whichever is shown first.",
+        meaning=_MEANING,
         test="sign",
         stories=answered,
         wins=table.wins,

@@ -11,7 +11,7 @@ from evaluation.comparing.judged import judge_pairs, judge_rows
 from evaluation.comparing.pictured import Tellings, distance_rows, paired_tellings
 from evaluation.comparing.rows import adjusted, measure_rows
 from evaluation.comparing.ruling import rule
-from evaluation.comparing.sides import Evaluated, config_changes, read_values, side_of
+from evaluation.comparing.sides import Evaluated, config_changes, judges_who_miss_damage, read_values, side_of
 from evaluation.comparing.starts import GIVEN, Pairing, pair
 from evaluation.judging.panel import open_panel
 from evaluation.showing.comparison_page import render_comparison
@@ -48,7 +48,7 @@ def compare_runs(left: Evaluated, right: Evaluated, settings: Settings, out_dir:
         headline = GIVEN if GIVEN in pairings else next(iter(pairings), GIVEN)
         judge = right.config.evaluate.judge
         panel = open_panel(judge, settings, right.run.judge_dir)
-        judged, judgements = judge_pairs(tellings.get(headline, ([], [])), panel, judge)
+        judged, judgements = judge_pairs(tellings.get(headline, ([], [])), panel, judge, judges_who_miss_damage(right))
         rows = _rows(left, right, pairings, tellings, judged)
         comparison = _comparison(left, right, pairings, rows, judged, headline)
         write_atomically(out_dir / "comparison.json", comparison.model_dump_json(indent=1).encode())

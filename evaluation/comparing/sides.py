@@ -18,10 +18,19 @@ VALUES = "values.parquet"
 _COLUMNS = ("mode", "policy", "story_id", "index", "measure", "value")
 
 
-class _Networks(BaseModel):
-    """The part of `scores.json` that says what a run was measured with."""
+class _SelfTest(BaseModel):
+    dimensions: dict[str, bool] = {}
+
+
+class _Judge(BaseModel):
+    self_tests: dict[str, _SelfTest] = {}
+
+
+class _Measured(BaseModel):
+    """The part of `scores.json` that says what a run was measured with, and which judges see damage."""
 
     networks: dict[str, str] = {}
+    judge: _Judge = _Judge()
 
 
 StoryValues = dict[str, dict[int, float]]
@@ -158,14 +167,28 @@ def networks_that_differ(left: Evaluated, right: Evaluated) -> list[str]:
     Raises:
         ValueError: a run's scores cannot be read.
     """
-    ours, theirs = _networks(left), _networks(right)
+    ours, theirs = _measured(left).networks, _measured(right).networks
     return sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name])
 
 
-def _networks(one: Evaluated) -> dict[str, str]:
+def judges_who_miss_damage(one: Evaluated) -> dict[str, list[str]]:
+    """Name, by dimension, the judges who failed a run's self-test in it.
+
+    Raises:
+        ValueError: the run's scores cannot be read.
+    """
+    found: dict[str, list[str]] = {}
+    for judge, test in _measured(one).judge.self_tests.items():
+        for dimension, passed in test.dimensions.items():
+            if not passed:
+                found.setdefault(dimension, []).append(judge)
+    return found
+
+
+def _measured(one: Evaluated) -> _Measured:
     path = one.run.evaluation_dir / "scores.json"
     try:
-        return _Networks.model_validate(read_json(path.read_bytes())).networks
+        return _Measured.model_validate(read_json(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}); evaluate the run again") from None
 

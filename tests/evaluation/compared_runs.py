@@ -48,7 +48,7 @@ def evaluated_run(
     spoiled: bool = False,
     first_story: int = 0,
     opening_text: str = "",
-    networks: dict[str, str] | None = None,
+    scores: dict[str, object] | None = None,
     overrides: tuple[str, ...] = (),
 ) -> RunFolder:
     """Make a run's folder: dataset, told stories and the table of measured values.
@@ -69,7 +69,7 @@ def evaluated_run(
         _step(told_dir, lambda folder, mode=mode: _tell(folder, mode, numbers, segments, spoiled, opening_text))
     values = measures or {"character_agrees": lambda story, index: 0.5 + noise(story, index) / 4}
     inputs = {"dataset": run.dataset_dir} | {f"stories/{mode}-{POLICY}": run.told_dir(mode, POLICY) for mode in MODES}
-    _step(run.evaluation_dir, lambda folder: _write_values(folder, values, numbers, segments, networks or {}), inputs)
+    _step(run.evaluation_dir, lambda folder: _write_values(folder, values, numbers, segments, scores or {}), inputs)
     return run
 
 
@@ -84,7 +84,7 @@ def settings_at(workspace: Path, mlflow_uri: str, experiment: str) -> Settings:
     )
 
 
-def _write_values(folder, values, numbers, segments, networks):
+def _write_values(folder, values, numbers, segments, scores):
     rows = [
         {
             "system": f"{mode}-{POLICY}",
@@ -101,7 +101,7 @@ def _write_values(folder, values, numbers, segments, networks):
         for index in range(1, segments + 1)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=VALUES), folder / "values.parquet")
-    (folder / "scores.json").write_text(json.dumps({"networks": networks}))
+    (folder / "scores.json").write_text(json.dumps(scores))
 
 
 def _write_dataset(folder, numbers, segments, opening_text):

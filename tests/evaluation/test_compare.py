@@ -128,8 +128,8 @@ def test_spoiled_pictures_lie_farther_from_the_dataset_s(tmp_path, settings):
 
 def test_measures_taken_with_other_weights_are_not_compared(tmp_path, settings):
     taken = {"clip_t": noise, "text_words": noise}
-    old = evaluated_run(tmp_path / "old", stories=2, measures=taken, networks={"clip": "aa"})
-    new = evaluated_run(tmp_path / "new", stories=2, measures=taken, networks={"clip": "bb"})
+    old = evaluated_run(tmp_path / "old", stories=2, measures=taken, scores={"networks": {"clip": "aa"}})
+    new = evaluated_run(tmp_path / "new", stories=2, measures=taken, scores={"networks": {"clip": "bb"}})
     found = found_between(old, new, settings)
     assert row_of(found, "free/clip_t").reason == "measured with other weights of clip"
     assert row_of(found, "free/text_words").p_value == 1.0
@@ -203,6 +203,17 @@ def test_judges_prefer_the_run_whose_pictures_keep_the_opening_s_style(tmp_path,
     assert (row.wins, row.losses, row.finding, row.primary) == (8, 0, "better", True)
     assert found.judge.asked == 8 * 3 * 2
     assert found.verdict == "improved"
+
+
+def test_a_judge_who_misses_damage_is_shown_and_decides_nothing(tmp_path, judge):
+    tests = {"seer": {"dimensions": {"style": False, "engaging": True, "coherence": True}}}
+    old = evaluated_run(tmp_path / "old", spoiled=True)
+    new = evaluated_run(tmp_path / "new", overrides=JUDGED, scores={"judge": {"self_tests": tests}})
+    found = found_between(old, new, judge[1])
+    assert found.judge.tables["seer"]["style"].wins == 8
+    assert row_of(found, "judge/style").reason == "seer missed damage in the self-test of this dimension"
+    assert row_of(found, "judge/coherence").finding == "better"
+    assert "not trusted here" in (new.comparison_dir("old") / "comparison.html").read_text()
 
 
 def test_a_comparison_that_is_made_again_pays_for_no_answer_twice(tmp_path, judge):
