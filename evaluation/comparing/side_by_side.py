@@ -18,6 +18,7 @@ from evaluation.showing.comparison_page import render_comparison
 from evaluation.tables import write_judgements
 from story_model.config import Settings
 from story_model.manifest import StepResult, write_atomically
+from story_model.pixels import detokenizer_square
 from story_model.tracking import Tracker, child_run
 
 ROWS = pa.schema(
@@ -119,6 +120,9 @@ def _notes(left: Evaluated, right: Evaluated) -> list[str]:
     if left.evaluation.code_version != right.evaluation.code_version:
         versions = f"{left.evaluation.code_version} and {right.evaluation.code_version}"
         notes.append(f"Different versions of the code evaluated the runs ({versions}); evaluate the older one again.")
+    squares = [detokenizer_square(one.config.model.detokenizer) for one in (left, right)]
+    if squares[0] != squares[1]:
+        notes.append("The runs paint squares of another size or cut; distances are measured on the newer run's.")
     ours, theirs = (one.config.evaluate.model_dump(exclude={"champion", "judge"}) for one in (left, right))
     if ours != theirs:
         notes.append("The runs were evaluated with different settings (see what differs in the configurations).")

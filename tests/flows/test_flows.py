@@ -138,6 +138,17 @@ def test_a_second_run_reuses_every_finished_step(built: Path) -> None:
     assert len(read_summary(built / "summary.json").reused_steps) == len(first)
 
 
+def test_a_run_worse_than_the_champion_is_summed_up_before_it_ends_as_regressed(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse = standing(RunFolder(built), "regressed", "character_agrees fell")
+    monkeypatch.setattr("tasks.evaluate.read_standing", lambda _: worse)
+    (built / "summary.json").unlink()
+    state = end_to_end("one", overrides=TINY, return_state=True)
+    assert (state.name, state.message) == ("Regressed", "character_agrees fell")
+    assert (built / "summary.json").is_file()
+
+
 def test_training_and_evaluation_keep_the_run_s_own_configuration(built: Path, started: Started) -> None:
     before = (built / "config.yaml").read_text()
     train_all("one")
