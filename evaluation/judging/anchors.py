@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evaluation.judging.spoiled import GOOD, MUST_FALL, ShownStory, Spoiling, spoil
@@ -92,10 +93,13 @@ def frozen_anchors(folder: Path, stories: Iterable[Story], *, number: int, segme
 
     Raises:
         ValueError: the folder's anchors were changed, or are of another number or length than asked for; or there are
-            none and no story is long enough to become one.
+            none and no story is long enough to become one, or too few segments are shown.
     """
     if not (folder / FILE).exists():
-        _freeze(folder, _chosen(stories, number), number=number, segments=segments, seed=seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):  # two runs of a workspace may come first at once
+            if not (folder / FILE).exists():
+                _freeze(folder, _chosen(stories, number, segments), number=number, segments=segments, seed=seed)
     stored = _read(folder)
     if (stored.number, stored.segments) != (number, segments):
         raise ValueError(
@@ -119,7 +123,12 @@ def first_repeat(round_name: str) -> int:
     return 1000 + int.from_bytes(digest[:8], "big") % (2**30 - 1000)
 
 
-def _chosen(stories: Iterable[Story], number: int) -> list[Story]:
+def _chosen(stories: Iterable[Story], number: int, segments: int) -> list[Story]:
+    if segments + 1 < _FEWEST_PAIRS:
+        raise ValueError(
+            f"an anchor shows {_FEWEST_PAIRS - 1} segments after its opening or more, not evaluate.judge.segments="
+            f"{segments}; set it higher, or evaluate.judge.anchors=0"
+        )
     usable = [story for story in stories if len(story.captions) >= _FEWEST_PAIRS]
     if not usable:
         raise ValueError(f"no story has {_FEWEST_PAIRS} pairs, so none can be an anchor; set evaluate.judge.anchors=0")
@@ -131,7 +140,6 @@ def _chosen(stories: Iterable[Story], number: int) -> list[Story]:
 
 def _freeze(folder: Path, stories: Sequence[Story], *, number: int, segments: int, seed: int) -> None:
     """Write pictures first and the list last: a set that has its list is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     good = [_shown(story, segments) for story in stories]
     ways = list(MUST_FALL)
     anchors = [Anchor(story, GOOD) for story in good]

@@ -104,8 +104,9 @@ def note_round(
 ) -> dict[str, Drift]:
     """Add a round to the history, and compare it, judge by judge.
 
-    A round that is noted again, because an answer that had failed came later, takes the place of what it said before; a
-    judge of whom no anchor has a score is not noted and is missing in what is returned.
+    A round that is noted again, because an answer that had failed came later, takes the place of what it said before,
+    unless fewer anchors have a score: another run, which asked in the same round, may have been cut short. A judge of
+    whom no anchor has a score is not noted and is missing in what is returned.
 
     Args:
         folder: of the anchors.
@@ -116,8 +117,9 @@ def note_round(
         at: when the round was asked.
     """
     known = read_rounds(folder)
+    last = _last(known)
     fresh = rounds_of(judgements, round_name=round_name, anchors=anchors, conditions=conditions, at=at)
-    added = [one for one in fresh if not any(_says_the_same(one, other) for other in _last(known).values())]
+    added = [one for one in fresh if _is_news(one, last.get((*_series(one), one.round)))]
     if added:
         append_durably(folder / FILE, (one.model_dump_json() for one in added))
     history = list(_last([*known, *added]).values())
@@ -234,5 +236,7 @@ def _last(rounds: Iterable[Round]) -> dict[tuple[str, ...], Round]:
     return {(*_series(one), one.round): one for one in rounds}
 
 
-def _says_the_same(one: Round, other: Round) -> bool:
-    return one.model_copy(update={"at": other.at}) == other
+def _is_news(one: Round, known: Round | None) -> bool:
+    if known is None:
+        return True
+    return len(one.scores) >= len(known.scores) and one.model_copy(update={"at": known.at}) != known

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from multiprocessing import get_context
 
 import pytest
 from drawn_stories import drawn_story
@@ -153,3 +154,27 @@ def test_numbers_of_rounds_are_no_ordinary_repeats_and_differ():
     assert len(set(numbers)) == len(numbers)
     assert min(numbers) >= 1000
     assert max(numbers) < 2**31 - 1000
+
+
+def test_one_segment_is_too_few_for_anchors_and_it_is_said_which_setting_that_is(tmp_path, stories):
+    with pytest.raises(ValueError, match=r"evaluate\.judge\.segments=1; set it higher, or evaluate\.judge\.anchors=0"):
+        frozen(tmp_path, stories, segments=1)
+
+
+def test_runs_that_freeze_at_the_same_moment_get_the_same_anchors(tmp_path, stories):
+    """Each of another dataset; the first one's anchors are everybody's."""
+    processes = get_context("fork")
+    for attempt in range(3):
+        start, found = processes.Barrier(4), processes.SimpleQueue()
+
+        def freeze(first, folder=tmp_path / str(attempt), start=start, found=found):
+            start.wait()
+            found.put(frozen(folder, stories[first : first + 3]).digest)
+
+        at_work = [processes.Process(target=freeze, args=(first,)) for first in (0, 3, 0, 3)]
+        for one in at_work:
+            one.start()
+        for one in at_work:
+            one.join()
+        assert [one.exitcode for one in at_work] == [0] * 4
+        assert len({found.get() for _ in at_work}) == 1

@@ -168,3 +168,10 @@ def test_conditions_are_those_that_decide_answers():
     assert plain == conditions_of(JudgeConfig(model="another", stories=99, budget_usd=1, concurrency=9))
     others = [{"form": "published"}, {"temperature": 0.3}, {"picture_side": 64}, {"max_tokens": 5}]
     assert len({plain, *(conditions_of(JudgeConfig(**other)) for other in others)}) == 5
+
+
+def test_a_run_that_was_cut_short_does_not_take_the_place_of_a_whole_one_in_the_same_round(tmp_path):
+    for scores, round_name in (([5, 6, 7, 8], "W1"), ([5, 6, 7, 8], "W2"), ([9], "W2")):
+        note(tmp_path, by_hand(scores), round_name)
+    assert [len(one.scores) for one in read_rounds(tmp_path)] == [4, 4]
+    assert note(tmp_path, by_hand([5, 6, 7, 8]), "W3")["j"].since_previous["style"].anchors == 4

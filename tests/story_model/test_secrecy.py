@@ -51,4 +51,4 @@ def test_a_key_is_found_behind_any_number_of_backslashes_and_looking_for_it_take
     secrets = Secrets(["\\n-a-key", "a-long-key"])
     row = "\\" * 1_000_000
     assert secrets.hide_text(f"{row} a-long-key") == f"{row} ***"
-    assert secrets.hide_text(rf"\\\a-long-key \\n-a-key") == "*** ***"
+    assert secrets.hide_text(r"\\\a-long-key \\n-a-key") == "*** ***"
