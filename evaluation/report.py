@@ -24,6 +24,8 @@ from story_model.workspace import Part, RunFolder
 
 log = logging.getLogger(__name__)
 
+JUDGE_ERRORS = "judge_errors"
+"""In the manifest's counts: questions that got no answer and are asked again by the next run."""
 _VERSION = 3
 _PARTS: tuple[Part, ...] = ("stage1", "stage2", "stage3", "baseline")
 
@@ -42,6 +44,8 @@ class EvaluationSettings(BaseModel):
     """Where they are reached: a judge that becomes reachable changes the result. Addresses only, no user or key."""
     judge_round: str | None
     """Of the anchors, which are judged anew in each; none where there is no judge."""
+    asked_again: int
+    """How often questions that got no answer, because a judge's endpoint failed, were asked again."""
 
 
 def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
@@ -70,6 +74,7 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
         run=run.name,
         judges=_addresses(config.evaluate.judge, settings),
         judge_round=_round(config.evaluate.judge, settings),
+        asked_again=_asked_again(run, config.evaluate.judge, settings),
     )
     return run_step(
         run.evaluation_dir, work, step="evaluate", version=_VERSION, config=decisive, inputs=inputs_of(run, config)
@@ -115,6 +120,15 @@ def _place(address: str) -> str:
 
 def _round(judge: JudgeConfig, settings: Settings) -> str | None:
     return round_of(datetime.now(UTC).date()) if judge.anchors and _addresses(judge, settings) else None
+
+
+def _asked_again(run: RunFolder, judge: JudgeConfig, settings: Settings) -> int:
+    """Count on where the finished evaluation lacks answers that may come now; what was answered costs nothing."""
+    done = read_manifest(run.evaluation_dir)
+    before = done.config.get("asked_again") if done is not None else None
+    times = before if isinstance(before, int) else 0
+    is_lacking = done is not None and done.counts.get(JUDGE_ERRORS, 0) > 0 and bool(_addresses(judge, settings))
+    return times + is_lacking
 
 
 def _tell_plan(run: RunFolder, config: RunConfig, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from evaluation.judged import call_judges, judge
 from evaluation.learning import learning_table, stage_metrics
 from evaluation.material import read_systems
 from evaluation.measured_run import Evaluated, measure_run
+from evaluation.report import JUDGE_ERRORS
 from evaluation.scores import Scores, flatten
 from evaluation.showing.curves import curves_figure
 from evaluation.showing.figures import as_png, contact_sheet
@@ -91,6 +92,7 @@ def _counts(scores: Scores, segments: int) -> dict[str, int]:
         "pictures": sum(system.pictures for system in scores.systems.values()),
         "judge_answers": sum(answer.status == "ok" for answer in answers),
         "judge_failures": sum(answer.status != "ok" for answer in answers),
+        JUDGE_ERRORS: sum(answer.status == "error" for answer in answers),
     }
 
 

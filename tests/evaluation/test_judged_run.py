@@ -1,0 +1,41 @@
+"""A run's evaluation by a judge behind a real server: what failed is asked again, what was answered is not."""
+
+import json
+
+import pytest
+from paid_server import serving
+from pydantic import SecretStr
+
+from evaluation.report import evaluate
+
+JUDGE = "evaluate.judge={model: seer, stories: 1, segments: 2, anchors: 0, concurrency: 1}"
+SHORT = ("tell.policies=[multimodal_sink]", "tell.modes=[captions_given]", "evaluate.bootstrap=0", JUDGE)
+
+
+def says(body):
+    asked = body["response_format"]["json_schema"]["schema"]["properties"]
+    return json.dumps({"rationale": "As drawn."} | ({"score": 5} if "score" in asked else {"choice": "tie"}))
+
+
+@pytest.fixture
+def judged(make_run):
+    """A server, and a function that evaluates a run anew."""
+    made = make_run(with_truth=False, overrides=SHORT)
+    with serving() as server:
+        server.words, server.name = says, lambda body: json.dumps(body["messages"])
+        settings = made.settings.model_copy(update={"api_base_url": server.url, "api_key": SecretStr("key-of-a-judge")})
+        yield server, lambda: evaluate(made.run, made.config, settings)
+
+
+def test_questions_that_failed_are_asked_again_by_the_next_run_and_answers_are_not(judged):
+    server, again = judged
+    server.refuse_after = (2, 400)
+    first = again()
+    assert first.counts["judge_failures"] > 0
+    assert sum(server.paid.values()) == 2
+    server.refuse_after = None
+    second = again()
+    assert not second.reused
+    assert second.counts["judge_failures"] == 0
+    assert max(server.paid.values()) == 1
+    assert again().reused
