@@ -120,7 +120,10 @@ class Ruler:
     def looked_at(self, tellings: Sequence[Telling], extract_: Extract) -> list[StoryFeatures]:
         """See stories through an untrained network, standardised by the dataset's pictures."""
         base = _base(extract_, self.tellings)
-        return standardised(features_of(tellings, extract_), base=base)
+        pictures = [pair for telling in tellings for pair in telling.pictured]
+        if pictures:
+            extract_(pictures)  # in large batches; each is remembered
+        return standardised(features_of(tellings, extract_), base)
 
     def trained_features(self, tellings: Sequence[Telling]) -> dict[str, list[StoryFeatures]]:
         """See stories through the user's networks, by the network's short name."""
