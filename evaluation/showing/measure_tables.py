@@ -81,7 +81,7 @@ def row_of(
     )
     shown = title or measure.name.replace("_", " ")
     is_share = measure.meaning.startswith("Share of")
-    digits = _digits([value for value in values.values() if value is not None])
+    digits = common_digits([value for value in values.values() if value is not None])
     return Row(shown, measure.meaning, measure.better, is_share, max(0, digits - 2) if is_share else digits, cells)
 
 
@@ -100,7 +100,8 @@ def verdict_of(paired: Paired, p_holm: float, better: Better | None) -> Verdict:
     return "worse" if (difference.value > 0) == (better == "higher") else "better"
 
 
-def _digits(values: Sequence[Estimate]) -> int:
+def common_digits(values: Sequence[Estimate]) -> int:
+    """Choose the decimals of a row: what the middle one of the intervals bears."""
     sure = [value for value in values if value.low != value.high]
     return median_low([digits_of(value) for value in sure or values])
 

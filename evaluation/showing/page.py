@@ -18,6 +18,7 @@ from evaluation.showing.distance_tables import distance_tables
 from evaluation.showing.numbers import environment
 from evaluation.showing.opinions import MAX_LISTED, agreement_rows, by_story, opinions_of
 from evaluation.showing.provenance import dataset_facts, packages, step_rows, told_at
+from evaluation.showing.slope_tables import length_tables
 from evaluation.showing.strips import Strip, strips
 from evaluation.showing.system_tables import full_label, hard_to_show, mode_tables, panels_of
 from evaluation.showing.tiles import tiles_of, warnings_of
@@ -68,6 +69,7 @@ def render_page(
     policy = config.evaluate.headline_policy
     shown = _strips(config, systems, verdicts)
     headline = scores.systems[scores.headline] if scores.headline else None
+    panels = panels_of(scores, policy)
     page = environment()
     page.filters.update(untrusted=_untrusted, system=partial(full_label, scores))
     return page.get_template(_TEMPLATE).render(
@@ -86,7 +88,8 @@ def render_page(
         strips=shown,
         mode_tables=mode_tables(scores, policy),
         hard_to_show=hard_to_show(scores),
-        panels={mode: _drawn(panels) for mode, panels in panels_of(scores, policy).items()},
+        panels={mode: _drawn(drawn) for mode, drawn in panels.items()},
+        lengths={mode: length_tables(scores, mode, policy) for mode in panels},
         distances=distance_tables(scores),
         **_judged(scores, shown),
         human=read_human(run),

@@ -114,7 +114,7 @@ def full_label(scores: Scores, name: str) -> str:
 
 
 def _mode_tables(scores: Scores, mode: str, headline_policy: str) -> ModeTables:
-    systems = _systems_of(scores, mode)
+    systems = systems_of_mode(scores, mode)
     headline = f"{mode}-{headline_policy}"
     tested = tested_against(headline, scores.comparisons)
     rivals = [one.name for one in systems if one.kind not in {"reconstruction", "dataset"}]
@@ -126,17 +126,27 @@ def _mode_tables(scores: Scores, mode: str, headline_policy: str) -> ModeTables:
     first += [named[name] for name in (*_FIRST, *(_FIRST_FREE if mode == "free" else ())) if name in named]
     return ModeTables(
         mode,
-        tuple(_column(one, headline) for one in systems),
+        tuple(columns_of(systems, headline)),
         Table("At a glance", tuple(first)),
         tuple(_grouped(named)),
     )
 
 
-def _systems_of(scores: Scores, mode: str) -> list[SystemScores]:
+def systems_of_mode(scores: Scores, mode: str) -> list[SystemScores]:
     """List a mode's systems, then the ceiling and the dataset's own stories."""
     told = [one for one in scores.systems.values() if one.mode == mode and one.policy != RECONSTRUCTION]
     ceiling = [one for one in scores.systems.values() if one.kind == "reconstruction"]
     return [*told, *ceiling, scores.reference]
+
+
+def columns_of(systems: Sequence[SystemScores], headline: str) -> list[Column]:
+    """Head the columns of a mode's tables."""
+    return [_column(one, headline) for one in systems]
+
+
+def has_measure(system: SystemScores, measure: Measure) -> bool:
+    """Tell whether a measure is the system's: the texts that the baseline and the ceiling show are not theirs."""
+    return system.kind not in {"baseline", "reconstruction"} or not measure.name.startswith(_OF_TEXTS)
 
 
 def _column(system: SystemScores, headline: str) -> Column:
@@ -158,9 +168,7 @@ def _values(measure: Measure, systems: Sequence[SystemScores]) -> dict[str, Esti
 
 
 def _own(system: SystemScores, measure: Measure) -> MeasureSummary | None:
-    """Take a system's measure; the texts that the baseline and the ceiling show are not theirs."""
-    shows_others_texts = system.kind in {"baseline", "reconstruction"} and measure.name.startswith(_OF_TEXTS)
-    return None if shows_others_texts else system.measures.get(measure.name)
+    return system.measures.get(measure.name) if has_measure(system, measure) else None
 
 
 def _measure_row(
@@ -200,7 +208,7 @@ def _grouped(named: Mapping[str, Row]) -> list[Table]:
 
 
 def _panels(scores: Scores, mode: str, headline_policy: str) -> list[Panel]:
-    systems = _systems_of(scores, mode)
+    systems = systems_of_mode(scores, mode)
     found = []
     shown = in_reading_order({name for one in systems for name in one.measures})
     for measure in sorted(shown, key=lambda one: one.better is None):

@@ -15,8 +15,9 @@ from evaluation.judging.spoiled import GOOD, MUST_FALL
 from evaluation.judging.summary import summarise as summarise_judge
 from evaluation.measures.cartoon_world import Accuracy
 from evaluation.measures.catalog import CATALOG
+from evaluation.measures.degradation import degradation_of
 from evaluation.measures.summary import summarise
-from evaluation.scores import Comparison, Scores, SystemScores
+from evaluation.scores import Comparison, Scores, SlopeDifference, SystemScores
 from evaluation.statistics import Estimate, holm, paired
 
 STORIES = [f"e{number}/0" for number in range(4, 12)]
@@ -46,6 +47,7 @@ def scores_by_hand(*, segments=20, judged=True, measures=MEASURES):
         systems=systems,
         reference=_system("dataset", "dataset", "dataset", rng, segments, measures),
         comparisons=[one for mode in ("captions_given", "free") for one in _comparisons(systems, mode, measures)],
+        slope_differences=[one for mode in ("captions_given", "free") for one in _slope_differences(systems, mode)],
         probe={"probe_character_accuracy": 0.97, "probe_place_accuracy": 0.99},
         judge=judge_by_hand() if judged else JudgeReport(skipped="no endpoint is configured (STORY_API_BASE_URL)"),
     )
@@ -129,8 +131,23 @@ def _system(name, mode, policy, rng, segments, measures):
         accuracy={aspect: _accuracy(found[f"{aspect}_agrees"]) for aspect in ("character", "place")}
         if "character_agrees" in measures
         else {},
+        slopes={name: own for name, values in found.items() if (own := slope_of(values))},
+        beyond={"place_agrees": Estimate(value=-0.1, low=-0.2, high=0.0, n=8)},
         notes=["1 story without an opening was left out"] if policy == "rival" else [],
     )
+
+
+def slope_of(values):
+    return degradation_of(values, trained_length=None, resamples=20, seed=0).slope
+
+
+def _slope_differences(systems, mode):
+    ours = systems[f"{mode}-multimodal_sink"]
+    for policy in ("dense", "window"):
+        difference = Estimate(value=0.35, low=0.3, high=0.4, n=8) if policy == "window" else Estimate(value=0, n=8)
+        for name in ("character_agrees", "copies_of_previous"):
+            if name in ours.slopes:
+                yield SlopeDifference(system=ours.name, against=f"{mode}-{policy}", measure=name, difference=difference)
 
 
 def _values(measure, policy, rng, segments):

@@ -41,6 +41,13 @@ def part(page, begin, end):
     return page[page.index(f'id="{begin}"') : page.index(f'id="{end}"')]
 
 
+def cells_by_column(table, measure):
+    """Take a measure's row apart, by the heads of the columns."""
+    row = table[table.index(f"<td>{measure}") :]
+    cells = re.findall(r'<td class="num[^>]*>(.*?)</td>', row[: row.index("</tr>")])
+    return dict(zip(re.findall(r'<th class="num[^>]*>([^<]*)<', table), cells, strict=False))
+
+
 def test_nothing_is_fetched_and_nothing_runs(page):
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert addresses
@@ -117,20 +124,25 @@ def test_every_measure_is_explained(page):
 def test_texts_are_measured_only_where_a_system_wrote_them(page):
     given, free = part(page, "systems", "length").split("<h3>Free</h3>")
     assert "text repeated" not in given
-    row = free[free.index("<td>text repeated") :]
-    cells = re.findall(r'<td class="num[^>]*>(.*?)</td>', row[: row.index("</tr>")])
-    found = dict(zip(re.findall(r'<th class="num[^>]*>([^<]*)<', free), cells, strict=False))
+    found = cells_by_column(free, "text repeated")
     assert "%" in found["window"]
     assert "%" in found["rival"]
     assert "%" not in found["captions alone"] + found["the dataset repainted"]  # they show others' texts
 
 
+def test_what_is_lost_over_the_length_is_a_number_beside_the_headline_s(page):
+    table = part(page, "length", "distances")
+    table = table[table.index("Change per ten segments") :]
+    cells = cells_by_column(table, "character agrees")
+    assert 'class="mark down"' in cells["window"]
+    assert "-0." in cells["window"]
+    assert "≈" in cells["dense"]
+    assert "Past the length of training" in table
+
+
 def test_what_does_not_differ_is_not_called_worse(page, scores):
     given = part(page, "systems", "length").split("<h3>Free</h3>")[0]
-    row = given[given.index("<td>character agrees") :]
-    cells = re.findall(r'<td class="num[^>]*>(.*?)</td>', row[: row.index("</tr>")])
-    columns = re.findall(r'<th class="num[^>]*>([^<]*)<', given)
-    found = dict(zip(columns, cells, strict=False))
+    found = cells_by_column(given, "character agrees")
     assert 'class="mark down"' in found["window"]
     assert "≈" in found["attention sink"]
     assert "mark" not in found["multimodal sink"]
