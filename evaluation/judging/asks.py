@@ -57,6 +57,8 @@ def score_questions(
         for telling_number in range(stories)
         for system, telling in _at(telling_number, systems, square)
     ]
+    mute = [(system, story_id, "no picture after the opening") for system, story_id, pairs in shown if len(pairs) == 1]
+    mute += [(system, story_id, "not told") for system, story_id in _not_told(systems, stories)]
     return Asks(
         tuple(
             Question("score", dimension, story_id, (system,), (pairs,), repeat)
@@ -66,15 +68,8 @@ def score_questions(
             for dimension in DIMENSIONS
         ),
         tuple(
-            LeftOut(
-                purpose="score",
-                systems=(system,),
-                story_id=story_id,
-                reason="no picture after the opening",
-                questions=repeats,
-            )
-            for system, story_id, pairs in shown
-            if len(pairs) == 1
+            LeftOut(purpose="score", systems=(system,), story_id=story_id, reason=reason, questions=repeats)
+            for system, story_id, reason in mute
         ),
     )
 
@@ -169,6 +164,13 @@ def _at(number: int, systems: Systems, square: Square | None) -> list[tuple[str,
     same = [(system, one) for system, tellings in systems.items() for one in tellings if one.story_id == story.story_id]
     own = tuple(replace(pair, square=square) for pair in story.reference)
     return [*same, (REFERENCE, replace(story, told=own))]
+
+
+def _not_told(systems: Systems, stories: int) -> list[tuple[str, str]]:
+    """List which systems did not tell which of the first one's stories: a mean over the others hangs on which."""
+    wanted = [telling.story_id for telling in next(iter(systems.values()), ())[:stories]]
+    told = {system: {telling.story_id for telling in tellings} for system, tellings in systems.items()}
+    return [(system, story_id) for system, known in told.items() for story_id in wanted if story_id not in known]
 
 
 def _side_by_side(ours: Telling, theirs: Telling, segments: int) -> tuple[tuple[Pair, ...], tuple[Pair, ...]] | None:

@@ -17,6 +17,7 @@ from evaluation.statistics import Estimate, mean_over_stories
 ENOUGH_COVERAGE = 0.98
 """Of the questions; below, what was left unanswered (refused, say) may be what decides the mean."""
 _FEWEST_TO_CORRELATE = 3
+_PERMUTATIONS = 9999
 
 
 class Correlation(BaseModel):
@@ -24,7 +25,7 @@ class Correlation(BaseModel):
 
     rho: float
     p: float
-    """Two-sided: that ranks so alike come about by chance."""
+    """Two-sided: that ranks so alike come about by chance, by permutation (exact up to seven)."""
     n: int
 
 
@@ -35,7 +36,7 @@ class DimensionSummary(BaseModel):
     """Mean of the stories' scores; a story's is the mean of its repeats. n: stories. None where nothing was scored."""
     statuses: dict[Status, int]
     left_out: int = 0
-    """Questions that could not be asked, for want of pictures."""
+    """Questions that could not be asked: the story was not told, or has no picture."""
     coverage: float
     """Share of the questions, those left out included, that got a score."""
     is_covered: bool
@@ -126,12 +127,21 @@ def repeat_sd(judgements: Iterable[Judgement]) -> float | None:
     return float(np.sqrt(squares / sum(len(scores) - 1 for scores in several)))
 
 
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correlation | None:
+def rank_correlation(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Correlation | None:
     """Correlate ranks (Spearman 1904); none where there are fewer than three, or one side is constant."""
     if len(first) < _FEWEST_TO_CORRELATE or len(set(first)) == 1 or len(set(second)) == 1:
         return None
-    found = stats.spearmanr(first, second)
-    return Correlation(rho=float(found.statistic), p=float(found.pvalue), n=len(first))
+    ranks = stats.rankdata(second) - (len(second) + 1) / 2
+    # Not the usual t distribution: of three stories in perfect order it says that chance cannot do that.
+    found = stats.permutation_test(
+        (stats.rankdata(first),),
+        lambda shuffled, axis: (shuffled * ranks).sum(axis=axis),
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=_PERMUTATIONS,
+        rng=np.random.default_rng(seed),
+    )
+    return Correlation(rho=float(stats.spearmanr(first, second).statistic), p=float(found.pvalue), n=len(first))
 
 
 def _sum_up(own: Sequence[Judgement], left_out: int, resamples: int, seed: int) -> DimensionSummary:
@@ -146,7 +156,7 @@ def _sum_up(own: Sequence[Judgement], left_out: int, resamples: int, seed: int) 
         coverage=coverage,
         is_covered=coverage >= ENOUGH_COVERAGE,
         repeat_sd=repeat_sd(own),
-        words=rank_correlation(list(scores.values()), [words[story] for story in scores]),
+        words=rank_correlation(list(scores.values()), [words[story] for story in scores], seed=seed),
     )
 
 

@@ -47,6 +47,14 @@ def test_systems_are_scored_on_the_same_openings_whatever_else_they_told():
     assert {one.story_id for one in asks.questions if one.systems == ("external-x",)} == {"a"}
 
 
+def test_a_story_that_a_system_did_not_tell_counts_against_its_coverage():
+    """A system that tells only what is easy has a mean of that alone."""
+    theirs = [telling("c", "theirs"), telling("a", "theirs")]
+    asks = score_questions(SYSTEMS | {"external-x": theirs}, stories=2, segments=3, repeats=2)
+    (lost,) = asks.left_out
+    assert (lost.systems, lost.story_id, lost.reason, lost.questions) == (("external-x",), "b", "not told", 2)
+
+
 def test_a_budget_that_runs_out_leaves_whole_stories_of_all_systems():
     asks = score_questions(SYSTEMS, stories=3, segments=3, repeats=2)
     first = asks.questions[: 3 * len(DIMENSIONS)]

@@ -2,7 +2,7 @@ import pytest
 from drawn_stories import chosen, scored
 
 from evaluation.judging.asks import LeftOut
-from evaluation.judging.summary import summarise
+from evaluation.judging.summary import rank_correlation, summarise
 
 
 def style_of(judgements, *, system="s", judge="j", left_out=(), resamples=200):
@@ -77,6 +77,14 @@ def test_a_judge_that_likes_length_correlates_with_words():
     judgements = [scored(score, story, words=score**3) for story, score in zip("abcd", (1, 3, 4, 9), strict=True)]
     found = style_of(judgements).words
     assert (found.rho, found.n) == (pytest.approx(1), 4)
+
+
+def test_a_perfect_order_of_few_stories_may_be_chance():
+    """Two of the 6 orders of three stories are perfect, two of the 24 orders of four."""
+    assert rank_correlation([1, 2, 3], [1, 4, 9]).p == pytest.approx(1 / 3)
+    assert rank_correlation([1, 2, 3, 4], [9, 4, 2, 1]).p == pytest.approx(1 / 12)
+    many = list(range(30))
+    assert rank_correlation(many, many).p < 0.001
 
 
 @pytest.mark.parametrize("scores", [(5, 5, 5), (4, 5)])
