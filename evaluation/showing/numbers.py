@@ -29,11 +29,10 @@ def number(value: Estimate | float | None, digits: int = _DIGITS) -> Markup:
     if value is None:
         return DASH
     if not isinstance(value, Estimate):
-        return Markup("{:,.{}f}").format(value, digits)
+        return _plain(value, digits)
     if value.low is None or value.high is None:
-        return Markup("{:,.{}f}").format(value.value, digits)
-    interval = Markup('<span class="ci">{:,.{}f} &ndash; {:,.{}f}</span>').format(value.low, digits, value.high, digits)
-    return Markup("{:,.{}f} {}").format(value.value, digits, interval)
+        return _plain(value.value, digits)
+    return _plain(value.value, digits) + _interval(value.low, value.high, digits)
 
 
 def percent(value: Estimate | float | None, digits: int = 0) -> Markup:
@@ -41,12 +40,11 @@ def percent(value: Estimate | float | None, digits: int = 0) -> Markup:
     if value is None:
         return DASH
     if not isinstance(value, Estimate):
-        return Markup("{:.{}f} %").format(100 * value, digits)
-    text = Markup("{:.{}f} %").format(100 * value.value, digits)
+        return _plain(100 * value, digits) + " %"
+    text = _plain(100 * value.value, digits) + " %"
     if value.low is None or value.high is None:
         return text
-    low, high = 100 * value.low, 100 * value.high
-    return text + Markup(' <span class="ci">{:.{}f} &ndash; {:.{}f}</span>').format(low, digits, high, digits)
+    return text + _interval(100 * value.low, 100 * value.high, digits)
 
 
 def measured(value: Estimate | None) -> Markup:
@@ -84,3 +82,13 @@ def usd(amount: float) -> str:
 def words(name: str) -> str:
     """Write a name with spaces."""
     return name.replace("_", " ")
+
+
+def _plain(value: float, digits: int) -> Markup:
+    """Write a number with a true minus, and none before a zero."""
+    return Markup(f"{value:z,.{digits}f}".replace("-", "&minus;"))
+
+
+def _interval(low: float, high: float, digits: int) -> Markup:
+    between = "to" if low < 0 else Markup("&ndash;")
+    return Markup(' <span class="ci">{} {} {}</span>').format(_plain(low, digits), between, _plain(high, digits))

@@ -3,7 +3,7 @@ import pytest
 from evaluation.measures.measure import Measure
 from evaluation.scores import Comparison
 from evaluation.showing.measure_tables import row_of, verdict_of
-from evaluation.showing.numbers import digits_of, measured, measured_share, p_value, usd
+from evaluation.showing.numbers import digits_of, measured, measured_share, number, p_value, usd
 from evaluation.statistics import Estimate, paired
 
 HIGHER = Measure("x", "higher", "Share of x.")
@@ -86,6 +86,11 @@ def test_a_number_has_the_digits_that_its_interval_bears(reach, digits):
 def test_shares_are_written_in_percent():
     assert measured_share(estimate(0.5, 0.02)) == '50.0 % <span class="ci">48.0 &ndash; 52.0</span>'
     assert "&ndash;" in measured(None)
+
+
+def test_negative_ends_are_told_from_the_dash_between_them_and_no_zero_is_negative():
+    found = number(Estimate(value=-0.0001, low=-1234.5, high=-0.2, n=3), 1)
+    assert found == '0.0 <span class="ci">&minus;1,234.5 to &minus;0.2</span>'
 
 
 def test_small_p_values_and_small_sums_are_not_written_as_zero():

@@ -135,7 +135,7 @@ def test_what_is_lost_over_the_length_is_a_number_beside_the_headline_s(page):
     table = table[table.index("Change per ten segments") :]
     cells = cells_by_column(table, "character agrees")
     assert 'class="mark down"' in cells["window"]
-    assert "-0." in cells["window"]
+    assert "&minus;0." in cells["window"]
     assert "≈" in cells["dense"]
     assert "Past the length of training" in table
 
