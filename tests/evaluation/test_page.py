@@ -103,6 +103,12 @@ def test_pairs_show_what_did_not_survive_the_swap_and_the_first_slot(page):
     assert "First slot" in judge
 
 
+def test_the_pull_of_length_is_told_for_every_judge_and_system(page):
+    judge = part(page, "judge", "dataset")
+    table = judge[judge.index("Steadiness and length") :]
+    assert table[: table.index("</table>")].count("stories</span>") == 2 * 4 * 3
+
+
 def test_the_bill_and_the_notices_are_there(page):
     judge = part(page, "judge", "dataset")
     assert "3.21 USD newly paid, 0.0084 USD before" in judge
