@@ -196,8 +196,11 @@ def _folder_of(version: "ModelVersion") -> Path | None:
 
 
 def _open_named(run: str, settings: Settings) -> Evaluated:
-    folder = Path(run) if Path(run).is_dir() else run_folder(settings.workspace, run).root
-    return open_evaluated(folder)
+    if Path(run).name == run and (settings.workspace / run).is_dir():
+        return open_evaluated(run_folder(settings.workspace, run).root)
+    if not Path(run).is_dir():
+        raise ValueError(f"there is no run {run!r} in {settings.workspace}, and no folder of that name")
+    return open_evaluated(Path(run))
 
 
 def main() -> int:

@@ -116,8 +116,14 @@ def _change(difference: Estimate | None) -> Markup:
     if difference is None:
         return DASH
     digits = digits_of(difference)
-    text = Markup("{:+,.{}f}").format(difference.value, digits)
+    text = _signed(difference.value, digits)
     if difference.low is None or difference.high is None:
         return text
-    spread = Markup(' <span class="ci">{:+,.{}f} &ndash; {:+,.{}f}</span>')
-    return text + spread.format(difference.low, digits, difference.high, digits)
+    low, high = _signed(difference.low, digits), _signed(difference.high, digits)
+    return text + Markup(' <span class="ci">{} to {}</span>').format(low, high)
+
+
+def _signed(value: float, digits: int) -> Markup:
+    """Write a number with its sign, a zero without."""
+    text = f"{value:+z,.{digits}f}"
+    return Markup("&minus;") + text[1:] if text[0] == "-" else Markup(text if text.strip("+0.,") else text[1:])

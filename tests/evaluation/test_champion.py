@@ -142,6 +142,12 @@ def test_a_run_better_than_another_one_than_the_champion_does_not_replace_it(tmp
     assert (outcome.standing, outcome.against, champion_of(settings)) == ("improved", "other", 1)
 
 
+def test_a_run_to_be_held_against_that_is_nowhere_is_named(tmp_path, settings):
+    run = run_of_worth(tmp_path / "one", 0.5, stories=2)
+    with pytest.raises(ValueError, match=r"there is no run 'on' in .*, and no folder of that name"):
+        hold_against_champion(run.root, settings, against="on")
+
+
 def test_nothing_is_copied_into_the_registry(tmp_path, settings):
     run = run_of_worth(tmp_path / "one", 0.5)
     hold_against_champion(run.root, settings)
