@@ -8,17 +8,19 @@ import argparse
 import logging
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from evaluation.external import read_external
 from evaluation.human import HumanReport, human_path, sum_up
 from evaluation.human_answers import HumanAnswer, read_answers
 from evaluation.judging.questions import DIMENSIONS, REFERENCE, Judgement
+from evaluation.material import dataset_itself
 from evaluation.pictures import Telling, read_tellings
 from evaluation.showing.ballot_page import BallotKey, Stories, draw_ballot, render_ballot
 from evaluation.systems import systems_of
@@ -124,28 +126,33 @@ def read_judgements(run: RunFolder) -> list[Judgement]:
     ]
 
 
-def _stories(run: RunFolder, config: RunConfig, systems: Sequence[str]) -> Stories:
-    told = {f"{mode}-{policy}": (mode, policy) for mode, policy in systems_of(config)}
-    unknown = [name for name in systems if name not in told and name != REFERENCE]
-    if unknown or len(set(systems)) < 2:
+def _stories(run: RunFolder, config: RunConfig, names: Sequence[str]) -> Stories:
+    told = _told(run, config, names)
+    unknown = [name for name in names if name not in told and name != REFERENCE]
+    if unknown or len(set(names)) < 2:
         raise ValueError(
-            f"a ballot needs two different systems or more of {', '.join([*told, REFERENCE])}, not {', '.join(systems)}"
+            f"a ballot needs two different systems or more of {', '.join([*told, REFERENCE])}, not {', '.join(names)}"
         )
+    found = {name: told[name]() for name in dict.fromkeys(names) if name != REFERENCE}
+    if REFERENCE in names:
+        found[REFERENCE] = dataset_itself(next(iter(found.values()))).tellings
+    return {name: {one.story_id: one for one in tellings} for name, tellings in found.items()}
+
+
+def _told(run: RunFolder, config: RunConfig, names: Sequence[str]) -> dict[str, Callable[[], Sequence[Telling]]]:
+    """Name the systems that can be read; other people's folders are opened only where a name is not one of ours."""
     square = detokenizer_square(config.model.detokenizer)
     validation = list(read_stories(run.dataset_dir, "validation"))
-    found = {
-        name: {one.story_id: one for one in read_tellings(run.told_dir(*told[name]), validation, square)}
-        for name in dict.fromkeys(systems)
-        if name != REFERENCE
+    found: dict[str, Callable[[], Sequence[Telling]]] = {
+        f"{mode}-{policy}": partial(read_tellings, run.told_dir(mode, policy), validation, square)
+        for mode, policy in systems_of(config)
     }
-    if REFERENCE in systems:
-        found[REFERENCE] = _reference(found[next(iter(found))].values())
+    if all(name in found or name == REFERENCE for name in names):
+        return found
+    for folder in config.evaluate.external:
+        name, tellings, _ = read_external(Path(folder), validation, square)
+        found[name] = partial(tuple, tellings)
     return found
-
-
-def _reference(tellings: Iterable[Telling]) -> dict[str, Telling]:
-    """Put the dataset's own pairs in the place of the told ones."""
-    return {one.story_id: replace(one, told=one.reference) for one in tellings}
 
 
 def _default_systems(config: RunConfig) -> list[str]:
@@ -179,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("out", type=Path, help="the page, to be handed to raters")
     make.add_argument("--stories", type=int, default=_STORIES, help="stories of each pair of systems (%(default)s)")
     make.add_argument("--segments", type=int, default=_SEGMENTS, help="segments after the opening (%(default)s)")
-    make.add_argument("--systems", nargs="+", default=[], help="<mode>-<policy> each, or 'dataset'")
+    make.add_argument("--systems", nargs="+", default=[], help="<mode>-<policy> each, another system, 'dataset'")
     make.add_argument("--seed", type=int, help="of orders and sides; drawn afresh unless given")
     read = commands.add_parser("read", help="sum up the files that raters saved")
     read.add_argument("run_dir", type=Path)

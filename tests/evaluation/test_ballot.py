@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +9,7 @@ from fabricated_run import SEGMENTS
 from evaluation.ballot import key_path, make_ballot, read_ballots
 from evaluation.human import read_human
 from evaluation.judging.questions import DIMENSIONS, Judgement
+from story_model.config import override_config
 
 SYSTEMS = ("captions_given-multimodal_sink", "captions_given-window", "dataset")
 SHORT = ("tell.policies=[window,multimodal_sink]", "train.baseline=null")
@@ -203,3 +205,15 @@ def table_of(rows):
     import pyarrow as pa
 
     return pa.Table.from_pylist([row.model_dump() for row in rows])
+
+
+def test_another_system_s_stories_can_be_compared_with_ours(make_run, tmp_path):
+    first = make_run(with_truth=False, overrides=SHORT)
+    folder = tmp_path / "rival"
+    shutil.copytree(first.run.told_dir("captions_given", "window"), folder)
+    (folder / "manifest.json").unlink()
+    config = override_config(first.config, [f"evaluate.external=[{folder}]"])
+    systems = ("captions_given-multimodal_sink", "external-rival")
+    key = make_ballot(first.run, config, tmp_path / "b.html", systems=systems, stories=2)
+    assert {frozenset((pair.left, pair.right)) for pair in key.pairs.values()} == {frozenset(systems)}
+    assert "rival" not in (tmp_path / "b.html").read_text()
