@@ -1,5 +1,8 @@
 """What a panel answered and what that cost: the result of judging."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict
 
 from evaluation.judging.questions import Judgement
@@ -55,3 +58,13 @@ class Judged(BaseModel):
     def usd(self) -> float:
         """What was newly paid, over all judges."""
         return sum(row.usd for row in self.bill)
+
+
+def lacking(rows: Sequence[Judgement]) -> list[str]:
+    """Say why questions have no answer, in the words that most of them have in common."""
+    told = []
+    for status, what in (("not_asked", "unasked"), ("error", "unanswered, which the next run asks")):
+        reasons = Counter(row.reason for row in rows if row.status == status)
+        if reasons:
+            told.append(f"left {reasons.total()} of {len(rows)} questions {what}: {reasons.most_common(1)[0][0]}")
+    return told

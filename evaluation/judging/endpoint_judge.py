@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from evaluation.judging.bill import JudgeBill, Notice
+from evaluation.judging.bill import JudgeBill, Notice, lacking
 from evaluation.judging.brake import Brake, Budget
 from evaluation.judging.estimate import answer_tokens, cost, prompt_tokens, used
 from evaluation.judging.form import Form, named, pictures_in, sent
@@ -119,7 +119,7 @@ class EndpointJudge:
         for put in puts:
             rows.append(self._judgement(put, failures.get(put.key), paid_before=put.key not in fresh - seen))
             seen.add(put.key)
-        told = [brake.reason] if any(row.status == "not_asked" for row in rows) else []
+        told = lacking(rows)
         if not self._structured.takes_schemas:
             told.append("the endpoint takes no answer schema; answers are read as strictly without")
         return rows, self._bill(rows, fresh), [Notice(judge=self.name, text=text) for text in told]

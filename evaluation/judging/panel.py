@@ -111,8 +111,8 @@ def open_panel(
     `offline`: look into no store, so that a dry run needs no network. `connect` makes the clients in our place.
 
     Raises:
-        ValueError: an address is none or holds a secret, a judge is named twice, or a budget cannot be kept because no
-            price is known.
+        ValueError: an address is none or holds a secret, a judge is named twice, a budget cannot be kept because no
+            price is known, or a key has no address.
     """
     models = _models(config)
     if not models:
@@ -123,6 +123,7 @@ def open_panel(
     places = [normalised(one.address or str(default)) for one in models]
     names = _names(models, places)
     _check_budget(config, models)
+    _check_key(settings)
     store = None if offline else open_store(settings.store, judge_dir.parent.parent)
     budget, form = Budget(config.budget_usd), make_form(config)
     judges = []
@@ -217,6 +218,14 @@ def _check_budget(config: JudgeConfig, models: Sequence[JudgeModelConfig]) -> No
         raise ValueError(
             "evaluate.judge.budget_usd cannot be kept without a price; set evaluate.judge.price (US dollars for a "
             "million tokens)"
+        )
+
+
+def _check_key(settings: Settings) -> None:
+    if settings.judge_api_key.get_secret_value() and not settings.judge_base_url:
+        raise ValueError(
+            "STORY_JUDGE_API_KEY is sent to STORY_JUDGE_BASE_URL alone, which is not set; set it, or give the key with "
+            'its address in STORY_JUDGE_KEYS: {"https://host/v1": "key"}'
         )
 
 

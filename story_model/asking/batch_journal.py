@@ -6,17 +6,22 @@ holds the id that the server gave it; a last one says that its answers are in th
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from story_model.asking.answers import append_durably, read_lines
 from story_model.strict_json import read_json
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,28 @@ class BatchJournal:
             self._created.add(event.name)
             if event.name in self._open:
                 self._open[event.name] = replace(self._open[event.name], batch_id=event.batch_id)
+
+
+@contextmanager
+def alone(folder: Path, longest_wait_s: float) -> Iterator[None]:
+    """Wait for a process that uses this folder of a journal: it writes its requests into the same file.
+
+    Raises:
+        ValueError: it goes on for longer than may be waited.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("waiting for another process's batches in %s", folder)
+            lock.acquire(timeout=longest_wait_s)
+    except Timeout:
+        raise ValueError(f"another process waits for its batches in {folder}; run again after it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _event(line: bytes | None) -> _Intended | _Created | _Done | None:

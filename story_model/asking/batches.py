@@ -18,7 +18,7 @@ from openai.types import Batch
 from tqdm import tqdm
 
 from story_model.asking.batch_files import URL, RequestFile, Results, read_results, request_line
-from story_model.asking.batch_journal import BatchJournal, HandedIn
+from story_model.asking.batch_journal import BatchJournal, HandedIn, alone
 from story_model.asking.endpoint import Endpoint
 from story_model.asking.replies import one_line
 
@@ -88,6 +88,10 @@ class Batches:
             ValueError: the endpoint cannot be used, or not now, or answers nothing; what it said so far is kept.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        with alone(self._folder, self._longest_wait_s):
+            return self._answer_all(questions)
+
+    def _answer_all(self, questions: Callable[[], Iterable[Question]]) -> dict[str, str]:
         journal = BatchJournal(self._folder / "batches.jsonl")
         refused: dict[str, str] = {}
         wanted: dict[str, set[str]] = {}
@@ -239,7 +243,8 @@ class Batches:
     def _refuse_ending(self, batch: Batch, results: Results) -> None:
         """Raise where handing in again would be against the user's will, or of no use."""
         if results.denied:
-            raise ValueError(f"batch {batch.id} was denied: {results.denied}; check STORY_API_KEY and the model's name")
+            key = self._endpoint.settings[1]
+            raise ValueError(f"batch {batch.id} was denied: {results.denied}; check {key} and the model's name")
         if batch.status == "cancelled":
             raise ValueError(f"batch {batch.id} was cancelled; run again to hand the rest of it in anew")
         errors = [f"{error.code}: {error.message}" for error in (batch.errors and batch.errors.data) or []]

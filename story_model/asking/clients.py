@@ -1,5 +1,6 @@
 """The client that asks an endpoint: what it is told of key and address stays there, and no reply goes on for ever."""
 
+import logging
 from typing import Any
 
 import openai
@@ -10,15 +11,24 @@ LARGEST_REPLY = 32 << 20
 """Bytes, unpacked: an answer has kilobytes, a list of models a megabyte."""
 LARGEST_FILE = 1 << 30
 """Bytes of a batch's results."""
+_TALKATIVE = ("httpx", "httpx2")
+"""Loggers that write a line for every request at INFO, where a run is to be told in twenty."""
 
 
 def open_client(address: str, key: str, *, retries: int, timeout_s: float) -> openai.OpenAI:
     """Open a client; a user and a password inside the address are sent and not shown.
 
     Raises:
-        ValueError: the address cannot be read.
+        ValueError: the address cannot be read, or no header can hold the key.
     """
     place, credentials = without_credentials(address)
+    if not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise ValueError(
+            f"the key for {place} holds what no key has (a line end, a space around it, a typographic quote); copy it "
+            "again"
+        )
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     # An empty administrator's key, else the client takes one from the environment, which was given for another place.
     return openai.OpenAI(
         base_url=place,

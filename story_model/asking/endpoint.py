@@ -62,7 +62,7 @@ class Endpoint:
         self._ledger_dir = ledger_dir
         self._store = store
         self._wall_s = wall_s
-        self._settings = settings
+        self.settings = settings
         named = client.default_headers.get("Authorization")
         self._secrets = Secrets([client.api_key, *str(named or "").split()])
         self._ledgers: dict[str, Ledger] = {}
@@ -219,7 +219,7 @@ class Endpoint:
             start = one_line(content[:60].decode(errors="replace"))
             raise ValueError(
                 f"the endpoint {self.client.base_url} answers with something else than JSON ({kind}: {start!r}); "
-                f"check {self._settings[0]}"
+                f"check {self.settings[0]}"
             ) from None
         return answer_of(body)
 
@@ -231,8 +231,8 @@ class Endpoint:
                 f"{where} does not answer ({self._reason(error)}); run again later, what it said so far is kept"
             )
         return EndpointDenied(
-            f"{where} denies model {self.model!r}: {self._reason(error)}; check {self._settings[0]}, "
-            f"{self._settings[1]} and the model's name"
+            f"{where} denies model {self.model!r}: {self._reason(error)}; check {self.settings[0]}, "
+            f"{self.settings[1]} and the model's name"
         )
 
     def hide_key(self, content: bytes) -> bytes:

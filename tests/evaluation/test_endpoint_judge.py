@@ -315,6 +315,9 @@ def test_a_batch_that_answers_nothing_is_told_question_by_question(tmp_path):
         found = served(paid, tmp_path, BATCH).judge(SIX[:2])
     assert statuses(found) == ["error", "error"]
     assert "batches" in found.judgements[0].reason
+    assert [one.text.partition(":")[0] for one in found.notices] == [
+        "left 2 of 2 questions unanswered, which the next run asks"
+    ]
 
 
 def test_a_batch_holds_what_the_budget_has_room_for(tmp_path):
@@ -326,6 +329,8 @@ def test_a_batch_holds_what_the_budget_has_room_for(tmp_path):
     asked = statuses(found).count("ok")
     assert 0 < asked < 6
     assert statuses(found) == ["ok"] * asked + ["not_asked"] * (6 - asked)
+    (notice,) = found.notices
+    assert notice.text.startswith(f"left {6 - asked} of 6 questions unasked: a budget of 0.025 USD")
 
 
 def test_a_batch_under_way_is_waited_for_by_a_run_that_asks_singly(tmp_path, monkeypatch):

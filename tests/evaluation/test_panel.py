@@ -261,3 +261,9 @@ def test_judged_answers_survive_the_way_through_json(tmp_path):
     found = Wire().judge(tmp_path, question())
     assert type(found).model_validate_json(found.model_dump_json()) == found
     assert json.loads(found.model_dump_json())["bill"][0]["usd"] == USD
+
+
+def test_a_judges_key_without_its_address_is_told_and_sent_nowhere(tmp_path):
+    with pytest.raises(ValueError, match="STORY_JUDGE_BASE_URL alone, which is not set") as caught:
+        Wire().panel(tmp_path, judge_api_key=SecretStr("key-of-judge"))
+    assert "key-of-judge" not in str(caught.value)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from paid_server import ANSWERED, EXPIRED, LOST, PaidServer, endpoint_at, serving
 
 from story_model.asking.batches import Batches, Question
@@ -305,3 +306,12 @@ def test_the_setting_that_asks_for_batches_is_the_callers(server, tmp_path):
     asked.endpoint.client = endpoint_at(server.url.replace("/v1", "/other"), tmp_path).client
     with pytest.raises(ValueError, match=r"set evaluate\.judge\.batch=false"):
         asked.ask(*FOUR)
+
+
+def test_two_processes_do_not_write_their_requests_into_one_file(server, tmp_path):
+    asked = Asked(server, tmp_path, longest_wait_s=0)
+    (tmp_path / "batches").mkdir()
+    with FileLock(tmp_path / "batches" / ".lock"), pytest.raises(ValueError, match="another process waits"):
+        asked.ask(*FOUR)
+    assert not server.batches
+    assert asked.ask(*FOUR) == {}

@@ -380,3 +380,20 @@ def test_a_refused_question_tells_the_servers_code(tmp_path):
 def test_errors_name_the_settings_that_the_endpoint_was_made_of(tmp_path):
     with pytest.raises(ValueError, match="check HERE, THERE and the model's name"):
         endpoint_on(Wire(401), tmp_path, settings=("HERE", "THERE")).ask("e", QUESTION)
+
+
+@pytest.mark.parametrize("key", ["“sk-a-key-in-quotes”", "sk-a-key-with-its-line-end\n", " sk-a-key"])
+def test_a_key_that_no_header_can_hold_is_told_before_anybody_is_asked(tmp_path, key):
+    settings = Settings(_env_file=None, api_base_url="http://127.0.0.1:9/v1", api_key=SecretStr(key))
+    with pytest.raises(ValueError, match=r"the key for .* copy it again") as caught:
+        connect(settings, "seer", tmp_path / "run" / "answers", setting="build.captions.model")
+    assert "sk-a-key" not in str(caught.value)
+
+
+def test_questions_are_no_lines_of_the_log(tmp_path, caplog):
+    with serving() as server, caplog.at_level("INFO"):
+        settings = Settings(_env_file=None, api_base_url=server.url, api_key=SecretStr("sk-a-key"))
+        endpoint = connect(settings, "seer", tmp_path / "run" / "answers", setting="build.captions.model")
+        endpoint.ask("e0", [{"role": "user", "content": "What is seen?"}])
+    assert server.paid
+    assert not caplog.records
