@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from mlflow.exceptions import MlflowException
+
 from evaluation.compare import compare, read_comparison
 from evaluation.comparing.sides import Evaluated, open_evaluated
 from evaluation.registry import FOLDER, REGRESSION, RUN, STATE, VERDICT, Registry, state_of
@@ -221,6 +223,8 @@ def main() -> int:
         )
     except ValueError as error:
         sys.exit(f"champion: {error}")
+    except MlflowException as error:
+        sys.exit(f"champion: MLflow at {Settings().tracking_uri.rpartition('@')[2]} refused: {error}")
     except OSError as error:  # a full disk, above all: what is finished stays
         sys.exit(f"champion: {error}; free some space and run the same command again")
     return REGRESSED if outcome.standing == "regressed" else 0

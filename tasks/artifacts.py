@@ -33,12 +33,25 @@ def link_to_tracking(folder: RunFolder) -> None:
     """Lead from the flow run to the run's MLflow page and back."""
     settings = Settings()
     with parent_run(folder, settings=settings) as tracker:
-        tracker.tags(
-            {"prefect.flow_run_id": str(flow_run.get_id()), "prefect.url": str(flow_run.get_flow_run_ui_url())}
-        )
+        tracker.tags(_flow_run_tags())
     create_link_artifact(
         run_address(tracker.run_id), key="mlflow", link_text=f"{folder.name} in MLflow", description=folder.name
     )
+
+
+def link_back(run_id: str) -> None:
+    """Lead from an MLflow run to the flow run that made or showed it last.
+
+    Raises:
+        MlflowException: MLflow does not hold the run.
+    """
+    client = MlflowClient(Settings().tracking_uri)
+    for name, value in _flow_run_tags().items():
+        client.set_tag(run_id, name, value)
+
+
+def _flow_run_tags() -> dict[str, str]:
+    return {"prefect.flow_run_id": str(flow_run.get_id()), "prefect.url": str(flow_run.get_flow_run_ui_url())}
 
 
 def run_address(run_id: str) -> str:
@@ -49,8 +62,9 @@ def run_address(run_id: str) -> str:
     """
     settings = Settings()
     experiment = MlflowClient(settings.tracking_uri).get_run(run_id).info.experiment_id
-    place = settings.tracking_uri.rstrip("/") if settings.tracking_uri.startswith("http") else _LOCAL_MLFLOW
-    return f"{place}/#/experiments/{experiment}/runs/{run_id}"
+    scheme, _, place = settings.tracking_uri.rstrip("/").partition("://")
+    own = f"{scheme}://{place.rpartition('@')[2]}"  # without a user and a password, which a page must not show
+    return f"{own if scheme.startswith('http') else _LOCAL_MLFLOW}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def numbers_of(manifests: Mapping[str, Manifest | None]) -> dict[str, float]:

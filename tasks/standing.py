@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from story_model.manifest import read_manifest
 from story_model.verdict import ChampionOutcome, Change
 from story_model.workspace import RunFolder
-from tasks.artifacts import run_address
+from tasks.artifacts import link_back, run_address
 
 _ENDS = ("_ci_low", "_ci_high", "_n")
 _HEADS = {
@@ -97,10 +97,11 @@ def _plain(text: str) -> str:
 
 
 def _address(tracking_run_id: str | None, artifact: str) -> str | None:
-    """Give the address of a file in MLflow's artifact viewer; none where MLflow does not hold the run."""
+    """Give the address of a file in MLflow's artifact viewer, which leads back; none where MLflow has no such run."""
     if tracking_run_id is None:
         return None
     try:
+        link_back(tracking_run_id)
         return f"{run_address(tracking_run_id)}/artifacts/{artifact}"
     except MlflowException:
         return None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -140,6 +141,14 @@ def test_a_second_comparison_computes_nothing(tmp_path, settings):
     sides = open_evaluated(old.root), open_evaluated(new.root)
     assert not compare(*sides, settings).reused
     assert compare(*sides, settings).reused
+
+
+def test_judges_asked_anew_about_their_anchors_leave_a_comparison_as_it_is(tmp_path, settings):
+    old, new = evaluated_run(tmp_path / "old", stories=2), evaluated_run(tmp_path / "new", stories=2)
+    left, right = open_evaluated(old.root), open_evaluated(new.root)
+    compare(left, right, settings)
+    next_week = right.evaluation.model_copy(update={"digest": "of other anchors", "key": "next week"})
+    assert compare(left, replace(right, evaluation=next_week), settings).reused
 
 
 def test_the_page_holds_both_runs_and_nothing_from_elsewhere(tmp_path, settings):

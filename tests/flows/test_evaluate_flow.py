@@ -162,7 +162,9 @@ def test_numbers_are_shown_with_their_intervals_and_the_report_is_linked_in_mlfl
     client = MlflowClient(mlflow_uri)
     run_id = client.create_run(client.create_experiment(uuid.uuid4().hex)).info.run_id
     finish(folder.evaluation_dir, StepResult(metrics=METRICS, tracking_run_id=run_id))
-    artifacts = shown(evaluate_stories("two", return_state=True).state_details.flow_run_id)
+    flow_run_id = evaluate_stories("two", return_state=True).state_details.flow_run_id
+    artifacts = shown(flow_run_id)
+    assert client.get_run(run_id).data.tags["prefect.flow_run_id"] == str(flow_run_id)
     assert json.loads(str(artifacts["evaluation"].data)) == [
         {"what": "character accuracy", "value": 0.8, "low": 0.7, "high": 0.9, "n": 50.0},
         {"what": "segments told", "value": 200.0, "low": None, "high": None, "n": None},
