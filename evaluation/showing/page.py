@@ -78,7 +78,7 @@ def render_page(
         policy=policy,
         baseline=CAPTIONS_ALONE if config.train.baseline else None,
         baseline_steps=config.train.baseline.steps if config.train.baseline else None,
-        repainted=any(own.policy == RECONSTRUCTION for own in systems.values()),
+        repainted=any(own.kind == "reconstruction" for own in scores.systems.values()),
         told_at=told_at(run, config),
         scores=scores,
         headline=headline,
