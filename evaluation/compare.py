@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from evaluation.comparing.sides import Evaluated, Side, judges_who_miss_damage, open_evaluated, side_of
+from evaluation.judging.again import asked_again
 from story_model.config import Settings
 from story_model.evaluate_config import EvaluateConfig
 from story_model.manifest import Manifest, StepResult, run_step
@@ -40,6 +41,8 @@ class ComparisonSettings(BaseModel):
     """Judges who missed damage, by dimension: they have no part in the verdict."""
     judge_endpoints: list[str]
     """Digests of their addresses: a judge that becomes reachable changes the result."""
+    asked_again: int
+    """How often questions that got no answer, because a judge's endpoint failed, were asked again."""
 
 
 def compare(left: Evaluated, right: Evaluated, settings: Settings) -> Manifest:
@@ -56,17 +59,18 @@ def compare(left: Evaluated, right: Evaluated, settings: Settings) -> Manifest:
 
         return compare_runs(left, right, settings, out_dir)
 
-    sides = {"left": left, "right": right}
+    sides, judges = {"left": left, "right": right}, _judge_endpoints(right, settings)
+    out_dir = right.run.comparison_dir(left.run.name)
     decisive = ComparisonSettings(
         left=side_of(left),
         right=side_of(right),
         evaluate=right.config.evaluate,
         distrusted=judges_who_miss_damage(right),
-        judge_endpoints=_judge_endpoints(right, settings),
+        judge_endpoints=judges,
+        asked_again=asked_again(out_dir, judges),
     )
     # Not the whole evaluation: a judge's anchors, asked anew each week, leave a comparison as it is.
     inputs = {f"{name}/{mode}": told for name, one in sides.items() for mode, told in one.told().items()}
-    out_dir = right.run.comparison_dir(left.run.name)
     return run_step(out_dir, work, step="compare", version=_VERSION, config=decisive, inputs=inputs)
 
 

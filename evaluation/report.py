@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from evaluation.external_forms import external_folders
+from evaluation.judging.again import asked_again
 from evaluation.systems import systems_of
 from story_model.config import RunConfig, Settings, Transform, read_config
 from story_model.evaluate_config import EvaluateConfig, JudgeConfig
@@ -24,8 +25,6 @@ from story_model.workspace import Part, RunFolder
 
 log = logging.getLogger(__name__)
 
-JUDGE_ERRORS = "judge_errors"
-"""In the manifest's counts: questions that got no answer and are asked again by the next run."""
 _VERSION = 3
 _PARTS: tuple[Part, ...] = ("stage1", "stage2", "stage3", "baseline")
 
@@ -65,6 +64,7 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
 
         return score_run(run, config, settings, out_dir)
 
+    judges = _addresses(config.evaluate.judge, settings)
     decisive = EvaluationSettings(
         evaluate=config.evaluate,
         cache=config.tell.cache,
@@ -72,9 +72,9 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
         transform=config.model.detokenizer.transform,
         seed=config.seed,
         run=run.name,
-        judges=_addresses(config.evaluate.judge, settings),
+        judges=judges,
         judge_round=_round(config.evaluate.judge, settings),
-        asked_again=_asked_again(run, config.evaluate.judge, settings),
+        asked_again=asked_again(run.evaluation_dir, judges),
     )
     return run_step(
         run.evaluation_dir, work, step="evaluate", version=_VERSION, config=decisive, inputs=inputs_of(run, config)
@@ -120,15 +120,6 @@ def _place(address: str) -> str:
 
 def _round(judge: JudgeConfig, settings: Settings) -> str | None:
     return round_of(datetime.now(UTC).date()) if judge.anchors and _addresses(judge, settings) else None
-
-
-def _asked_again(run: RunFolder, judge: JudgeConfig, settings: Settings) -> int:
-    """Count on where the finished evaluation lacks answers that may come now; what was answered costs nothing."""
-    done = read_manifest(run.evaluation_dir)
-    before = done.config.get("asked_again") if done is not None else None
-    times = before if isinstance(before, int) else 0
-    is_lacking = done is not None and done.counts.get(JUDGE_ERRORS, 0) > 0 and bool(_addresses(judge, settings))
-    return times + is_lacking
 
 
 def _tell_plan(run: RunFolder, config: RunConfig, settings: Settings) -> None:

@@ -9,10 +9,10 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from evaluation.judged import call_judges, judge
+from evaluation.judging.again import ERRORS
 from evaluation.learning import learning_table, stage_metrics
 from evaluation.material import read_systems
 from evaluation.measured_run import Evaluated, measure_run
-from evaluation.report import JUDGE_ERRORS
 from evaluation.scores import Scores, flatten
 from evaluation.showing.curves import curves_figure
 from evaluation.showing.figures import as_png, contact_sheet
@@ -92,7 +92,7 @@ def _counts(scores: Scores, segments: int) -> dict[str, int]:
         "pictures": sum(system.pictures for system in scores.systems.values()),
         "judge_answers": sum(answer.status == "ok" for answer in answers),
         "judge_failures": sum(answer.status != "ok" for answer in answers),
-        JUDGE_ERRORS: sum(answer.status == "error" for answer in answers),
+        ERRORS: sum(answer.status == "error" for answer in answers),
     }
 
 

@@ -13,6 +13,7 @@ from evaluation.comparing.rows import adjusted, measure_rows
 from evaluation.comparing.ruling import rule
 from evaluation.comparing.sides import Evaluated, config_changes, judges_who_miss_damage, read_values, side_of
 from evaluation.comparing.starts import GIVEN, Pairing, pair
+from evaluation.judging.again import ERRORS
 from evaluation.judging.panel import open_panel
 from evaluation.showing.comparison_page import render_comparison
 from evaluation.tables import write_judgements
@@ -65,6 +66,7 @@ def compare_runs(left: Evaluated, right: Evaluated, settings: Settings, out_dir:
             "measures": sum(row.p_value is not None for row in rows),
             "not_compared": sum(row.p_value is None for row in rows),
             "judge_questions": judged.asked,
+            ERRORS: sum(one.status == "error" for one in judgements),
         }
         return StepResult(counts=counts, metrics=metrics, tracking_run_id=tracker.run_id)
 

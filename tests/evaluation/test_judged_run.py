@@ -3,9 +3,13 @@
 import json
 
 import pytest
+from compared_runs import evaluated_run, settings_at
 from paid_server import serving
 from pydantic import SecretStr
 
+from evaluation.compare import compare
+from evaluation.comparing.sides import open_evaluated
+from evaluation.judging.again import ERRORS
 from evaluation.report import evaluate
 
 JUDGE = "evaluate.judge={model: seer, stories: 1, segments: 2, anchors: 0, concurrency: 1}"
@@ -39,3 +43,23 @@ def test_questions_that_failed_are_asked_again_by_the_next_run_and_answers_are_n
     assert second.counts["judge_failures"] == 0
     assert max(server.paid.values()) == 1
     assert again().reused
+
+
+def test_a_comparison_that_lacks_answers_asks_for_them_again(tmp_path, settings_of_a_judge):
+    server, settings = settings_of_a_judge
+    left, right = (evaluated_run(tmp_path / name, stories=2, overrides=(JUDGE,)) for name in ("old", "new"))
+    sides = open_evaluated(left.root), open_evaluated(right.root)
+    server.refuse_after = (2, 400)
+    assert compare(*sides, settings).counts[ERRORS] > 0
+    server.refuse_after = None
+    second = compare(*sides, settings)
+    assert (second.reused, second.counts[ERRORS], max(server.paid.values())) == (False, 0, 1)
+    assert compare(*sides, settings).reused
+
+
+@pytest.fixture
+def settings_of_a_judge(tmp_path):
+    with serving() as server:
+        server.words, server.name = says, lambda body: json.dumps(body["messages"])
+        settings = settings_at(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "compared")
+        yield server, settings.model_copy(update={"judge_base_url": server.url})
