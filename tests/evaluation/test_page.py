@@ -83,6 +83,12 @@ def test_a_judge_that_sees_no_damage_is_named_at_the_top_and_where_its_scores_ar
     assert "Its scores in coherence prove nothing." in judge
 
 
+def test_a_judge_that_was_not_tested_is_said_to_be_untested(render, scores, page):
+    untested = scores.judge.model_copy(update={"self_tests": {}})
+    assert "No judge was tested" in render(scores.model_copy(update={"judge": untested}))
+    assert "No judge was tested" not in page
+
+
 def test_unanswered_questions_are_counted_and_warned_of(page):
     judge = part(page, "judge", "dataset")
     assert judge.count(">too few<") == 2 * 3
