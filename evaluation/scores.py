@@ -7,7 +7,7 @@ from evaluation.distances.random_features import EXTRACTOR
 from evaluation.judging.report import JudgeReport
 from evaluation.measures.cartoon_world import Accuracy, Aspect
 from evaluation.measures.summary import MeasureSummary
-from evaluation.statistics import Estimate, Paired
+from evaluation.statistics import Estimate, Paired, spread
 from evaluation.systems import Kind
 
 KINDS = ("frechet", "frechet_extrapolated", "kernel", "precision", "recall", "density", "coverage")
@@ -100,14 +100,6 @@ def flatten(scores: Scores) -> dict[str, float]:
 def place_of(system: SystemScores) -> str:
     """Name a system as a path, for those that sort metrics by folder."""
     return system.name if system.kind == "external" else f"{system.mode}/{system.policy}"
-
-
-def spread(name: str, estimate: Estimate | None) -> dict[str, float]:
-    """Name an estimate's value, its number of items and the ends of its interval."""
-    if estimate is None:
-        return {}
-    ends = {f"{name}_ci_low": estimate.low, f"{name}_ci_high": estimate.high}
-    return {name: estimate.value, f"{name}_n": estimate.n} | {end: at for end, at in ends.items() if at is not None}
 
 
 def _numbers(system: SystemScores) -> dict[str, float]:

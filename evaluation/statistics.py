@@ -254,6 +254,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
+def spread(name: str, estimate: Estimate | None) -> dict[str, float]:
+    """Name an estimate's value, its number of items and the ends of its interval."""
+    if estimate is None:
+        return {}
+    ends = {f"{name}_ci_low": estimate.low, f"{name}_ci_high": estimate.high}
+    return {name: estimate.value, f"{name}_n": estimate.n} | {end: at for end, at in ends.items() if at is not None}
+
+
 def _least_wins(decided: int) -> int | None:
     """Give the fewest wins, more than half of the decided, that are significant."""
     rejected = (

@@ -1,7 +1,7 @@
 """Everything that judges said of a run, and what it is worth: asked, summed up, tested, priced."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from evaluation.judging.questions import REFERENCE, Judgement, Question
 from evaluation.judging.ratings import Ratings, rate_systems
 from evaluation.judging.self_test import SelfTest, self_tests
 from evaluation.judging.summary import ScoreSummary, summarise
-from evaluation.statistics import Estimate
+from evaluation.statistics import spread
 from story_model.evaluate_config import JudgeConfig
 from story_model.pixels import Square
 
@@ -167,7 +167,7 @@ def _score_numbers(report: JudgeReport) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for system, dimensions in report.scores.pooled.items():
         for dimension, estimate in dimensions.items():
-            numbers |= _spread(f"judge/{system}/{dimension}", estimate)
+            numbers |= spread(f"judge/{system}/{dimension}", estimate)
             parts = [summary.systems[system][dimension].coverage for summary in report.scores.judges.values()]
             numbers[f"judge/{system}/{dimension}_coverage"] = min(parts, default=0.0)
     if len(report.scores.judges) > 1:
@@ -175,7 +175,7 @@ def _score_numbers(report: JudgeReport) -> dict[str, float]:
             for system, found in summary.systems.items():
                 for dimension, one in found.items():
                     name = f"judge/{_plain(judge)}/{system}/{dimension}"
-                    numbers |= _spread(name, one.score) | {f"{name}_coverage": one.coverage}
+                    numbers |= spread(name, one.score) | {f"{name}_coverage": one.coverage}
     return numbers
 
 
@@ -187,7 +187,7 @@ def _pair_numbers(report: JudgeReport) -> dict[str, float]:
             counts = {"wins": table.wins, "losses": table.losses, "ties": table.ties}
             counts |= {"inconsistent": table.inconsistent, "incomplete": table.incomplete}
             numbers |= {f"{name}_{what}": count for what, count in counts.items()}
-            numbers |= _spread(f"{name}_win_rate", table.decided.win_rate)
+            numbers |= spread(f"{name}_win_rate", table.decided.win_rate)
     return numbers
 
 
@@ -200,13 +200,6 @@ def _reliability_numbers(report: JudgeReport) -> dict[str, float]:
         numbers["judge/questions"] = sum(row.questions for row in report.bill)
         numbers["judge/newly_paid"] = sum(row.newly_paid for row in report.bill)
     return numbers
-
-
-def _spread(name: str, estimate: Estimate | None) -> dict[str, float]:
-    if estimate is None:
-        return {}
-    ends: Mapping[str, float | None] = {f"{name}_ci_low": estimate.low, f"{name}_ci_high": estimate.high}
-    return {name: estimate.value, f"{name}_n": estimate.n} | {end: at for end, at in ends.items() if at is not None}
 
 
 def _plain(judge: str) -> str:
