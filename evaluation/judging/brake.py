@@ -1,4 +1,4 @@
-"""When nothing more is asked: the budget is spent, or the endpoint has failed too often."""
+"""When nothing more is asked: the budget is spent, the endpoint failed too often, or its answers are worth nothing."""
 
 import threading
 from collections.abc import Iterator
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 _DOWN_IN_A_ROW = 3
 _REFUSED_IN_A_ROW = 12
 """Refused questions cost nothing and come fast, and those of one story follow one another."""
+_CUT_IN_A_ROW = 12
+"""Cut answers are paid and hold no score; a model that thinks for longer than it may answer gives no others."""
 
 
 class Budget:
@@ -45,6 +47,7 @@ class Brake:
         self._lock = threading.Lock()
         self._down = 0
         self._refused = 0
+        self._cut = 0
         self._reason = ""
 
     @property
@@ -55,7 +58,17 @@ class Brake:
     def answered(self) -> None:
         """An answer came, whatever it says."""
         with self._lock:
+            self._down = self._refused = self._cut = 0
+
+    def cut(self) -> None:
+        """An answer came and was cut off at its longest."""
+        with self._lock:
             self._down = self._refused = 0
+            self._cut += 1
+            if self._cut >= _CUT_IN_A_ROW:
+                self._stop(
+                    f"{self._cut} answers in a row were cut off; set evaluate.judge.max_tokens higher (thinking counts)"
+                )
 
     def down(self, reason: str) -> None:
         """The endpoint did not answer."""

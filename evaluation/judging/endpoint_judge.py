@@ -24,6 +24,7 @@ from evaluation.judging.reading import opinion_of
 from story_model.asking import batches
 from story_model.asking.answers import Answer, question_key
 from story_model.asking.endpoint import Endpoint, EndpointDenied, QuestionRefused
+from story_model.asking.replies import LENGTH
 from story_model.asking.structured import Structured, in_schema
 from story_model.price_config import PriceConfig
 
@@ -188,7 +189,10 @@ class EndpointJudge:
         except ValueError as error:
             brake.down(str(error))
             return _Failure("error", str(error))
-        brake.answered()
+        if answer.finish_reason == LENGTH:
+            brake.cut()
+        else:
+            brake.answered()
         self._spend(answer, put, batch=False)
         return None
 

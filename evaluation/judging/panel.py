@@ -59,23 +59,26 @@ class Panel:
         """Take the judges, the first of whom is asked first, and what is known of them already."""
         self.judges = tuple(judges)
         self._notices = list(notices)
+        self._there = set[str]()
 
     def preflight(self, questions: Sequence[Question] | None = None, *, now: datetime | None = None) -> list[Notice]:
         """See that every judge is there, before anything is paid; tell what a reader of the scores must know.
 
-        With `questions`, a judge whose ledger answers them all is left alone: it may be gone.
+        With `questions`, a judge whose ledger answers them all is left alone: it may be gone. One that was seen is not
+        looked for again: what fails later is a status, and no reason to lose what was measured meanwhile.
 
         Raises:
             ValueError: address, key or model of a judge are wrong, it does not answer, or it is retired.
         """
         told: list[Notice] = []
         for judge in self.judges:
-            if questions is not None and not judge.missing(questions):
+            if judge.name in self._there or (questions is not None and not judge.missing(questions)):
                 continue
             retired, text = _retirement(judge, now or datetime.now(UTC))
             if retired:
                 raise ValueError(f"judge {judge.name} {text}; name another model in evaluate.judge.model")
             judge.endpoint.preflight()
+            self._there.add(judge.name)
             if text:
                 told.append(Notice(judge=judge.name, text=text))
         self._notices += [notice for notice in told if notice not in self._notices]

@@ -16,7 +16,7 @@ DIMENSIONS: tuple[Dimension, ...] = ("style", "engaging", "coherence")
 Purpose = Literal["score", "pair", "anchor", "self_test", "injection"]
 Status = Literal["ok", "refused", "filtered", "truncated", "invalid", "error", "not_asked"]
 """`ok`: there is a score or a choice. `invalid`: an answer of another form. `error`: no answer came, asked again by the
-next run. `not_asked`: the budget was spent, or the endpoint had failed too often."""
+next run. `not_asked`: the budget was spent, the endpoint had failed too often, or its answers had all been cut off."""
 Choice = Literal["first", "second", "tie"]
 REFERENCE = "dataset"
 """The system that is the dataset's own stories: what the judge gives the real thing."""

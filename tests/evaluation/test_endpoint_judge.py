@@ -192,6 +192,20 @@ def test_a_dead_endpoint_is_not_asked_for_every_story(tmp_path):
     assert (found.bill[0].errors, found.bill[0].not_asked) == (3, 3)
 
 
+def test_a_model_that_thinks_for_longer_than_it_may_answer_is_not_paid_for_every_question(tmp_path):
+    wire = Wire(reply('{"rationale": "First I loo', finish="length"))
+    found = wire.judge(tmp_path, *(question(f"Text {number}.") for number in range(20)))
+    assert statuses(found) == ["truncated"] * 12 + ["not_asked"] * 8
+    assert len(wire.asked) == 12
+    assert "evaluate.judge.max_tokens" in found.notices[0].text
+
+
+def test_a_cut_answer_now_and_then_ends_nothing(tmp_path):
+    wire = Wire(*[reply("cut", finish="length")] * 11, reply(opinion()), reply("cut", finish="length"))
+    found = wire.judge(tmp_path, *(question(f"Text {number}.") for number in range(20)))
+    assert statuses(found) == ["truncated"] * 11 + ["ok"] + ["truncated"] * 8
+
+
 def test_failures_that_are_not_in_a_row_end_nothing(tmp_path):
     wire = Wire(*[failure(503), failure(503), reply(opinion())] * 2)
     assert statuses(wire.judge(tmp_path, *SIX)) == ["error", "error", "ok"] * 2

@@ -267,3 +267,12 @@ def test_a_judges_key_without_its_address_is_told_and_sent_nowhere(tmp_path):
     with pytest.raises(ValueError, match="STORY_JUDGE_BASE_URL alone, which is not set") as caught:
         Wire().panel(tmp_path, judge_api_key=SecretStr("key-of-judge"))
     assert "key-of-judge" not in str(caught.value)
+
+
+def test_a_judge_that_was_seen_and_goes_away_leaves_statuses_and_no_error(tmp_path):
+    wire = Wire(failure(503))
+    panel = wire.panel(tmp_path)
+    panel.preflight()
+    wire.models = ()
+    panel.preflight([question()])
+    assert statuses(panel.judge([question()])) == ["error"]
