@@ -1,8 +1,19 @@
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from story_model.config import RunConfig, Settings, load_config, override_config, preset_names, read_config, save_config
+from story_model.config import (
+    PROJECT_DIR,
+    RunConfig,
+    Settings,
+    load_config,
+    override_config,
+    preset_names,
+    read_config,
+    save_config,
+)
 
 
 def test_a_saved_configuration_is_read_back_equal(tmp_path: Path) -> None:
@@ -64,3 +75,12 @@ def test_a_setting_that_is_refused_is_not_repeated_for_it_may_be_a_key(monkeypat
     with pytest.raises(ValueError, match="judge_keys") as caught:
         Settings(_env_file=None)
     assert "sk-judge" not in str(caught.value)
+
+
+DOCUMENTS = [PROJECT_DIR / "README.md", *sorted((PROJECT_DIR / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("said", re.findall(r"SET='([^']*)'", "\n".join(map(Path.read_text, DOCUMENTS))))
+def test_what_the_documents_set_for_make_passes_through_its_shell(said):
+    """`make` hands SET on without quotes: no value may hold a space."""
+    load_config("tiny", shlex.split(said))
