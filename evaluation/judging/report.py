@@ -130,6 +130,8 @@ def hear(
     judged = panel.judge(hearing.questions)
     rows = judged.judgements
     log.info("judged: %d answers for %.2f USD", sum(row.status == "ok" for row in rows), judged.usd)
+    for notice in judged.notices:
+        log.warning("judge %s %s", notice.judge, notice.text)
     verdicts = verdicts_of(rows, headline or REFERENCE)
     has_pairs = any(row.purpose == "pair" for row in rows)
     ratings = rate_systems(pooled_verdicts(verdicts), resamples=resamples, seed=seed) if has_pairs else {}

@@ -31,12 +31,13 @@ def judged(make_run):
         yield server, lambda: evaluate(made.run, made.config, settings)
 
 
-def test_questions_that_failed_are_asked_again_by_the_next_run_and_answers_are_not(judged):
+def test_questions_that_failed_are_asked_again_by_the_next_run_and_answers_are_not(judged, caplog):
     server, again = judged
     server.refuse_after = (2, 400)
     first = again()
     assert first.counts["judge_failures"] > 0
     assert sum(server.paid.values()) == 2
+    assert "unanswered, which the next run asks: status 400" in caplog.text
     server.refuse_after = None
     second = again()
     assert not second.reused
