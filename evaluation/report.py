@@ -18,7 +18,7 @@ from evaluation.external_forms import external_folders
 from evaluation.judging.again import asked_again
 from evaluation.systems import systems_of
 from story_model.config import RunConfig, Settings, Transform, read_config
-from story_model.evaluate_config import EvaluateConfig, JudgeConfig
+from story_model.evaluate_config import ChampionConfig, EvaluateConfig, JudgeConfig
 from story_model.manifest import Manifest, StepResult, read_manifest, run_step
 from story_model.tell_config import CacheConfig
 from story_model.workspace import Part, RunFolder
@@ -65,8 +65,9 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
         return score_run(run, config, settings, out_dir)
 
     judges = _addresses(config.evaluate.judge, settings)
+    primary = config.evaluate.champion.primary  # of the champion's settings, the one that these numbers hang on
     decisive = EvaluationSettings(
-        evaluate=config.evaluate,
+        evaluate=config.evaluate.model_copy(update={"champion": ChampionConfig(primary=primary)}),
         cache=config.tell.cache,
         picture_size=config.model.detokenizer.picture_size,
         transform=config.model.detokenizer.transform,

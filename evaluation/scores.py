@@ -106,7 +106,7 @@ def _numbers(system: SystemScores) -> dict[str, float]:
     numbers: dict[str, float] = {"segments_told": system.segments, "pictures": system.pictures}
     for distances in system.distances.values():
         for kind in KINDS:
-            numbers |= spread(f"{kind}_{_network(distances)}", getattr(distances, kind))
+            numbers |= spread(f"{kind}_{network_name(distances.network, distances.protocol)}", getattr(distances, kind))
     for name, summary in system.measures.items():
         numbers |= spread(name, summary.value)
     for aspect, accuracy in system.accuracy.items():
@@ -116,9 +116,8 @@ def _numbers(system: SystemScores) -> dict[str, float]:
     return numbers
 
 
-def _network(distances: Distances) -> str:
-    """Name a network and its protocol in a metric."""
-    if distances.network == EXTRACTOR:
+def network_name(network: str, protocol: str) -> str:
+    """Name a network and its way of preparing pictures as metrics do."""
+    if network == EXTRACTOR:
         return "random_features"
-    name = f"{distances.network.partition('-')[0]}_{distances.protocol}" if distances.protocol else distances.network
-    return name.replace("-", "_")
+    return f"{network.partition('-')[0]}_{protocol}".replace("-", "_")

@@ -42,7 +42,7 @@ def score_run(run: RunFolder, config: RunConfig, settings: Settings, out_dir: Pa
         found = found.with_judge(judge(panel, hearing, config, systems))
         items = _write(run, config, found, out_dir)
         metrics = flatten(found.scores)
-        _track(tracker, run, config, found.scores, metrics, items, out_dir)
+        _track(tracker, run, config, found, metrics, items, out_dir)
         return StepResult(counts=_counts(found.scores, len(items)), metrics=metrics, tracking_run_id=tracker.run_id)
 
 
@@ -70,17 +70,20 @@ def _track(
     tracker: Tracker,
     run: RunFolder,
     config: RunConfig,
-    scores: Scores,
+    found: Evaluated,
     metrics: Mapping[str, float],
     items: list[dict[str, object]],
     out_dir: Path,
 ) -> None:
+    scores = found.scores
     track_dataset(tracker, run, config)
     tracker.metrics(metrics)
     answers = scores.judge.judgements
     tables = {"items": items, "comparisons": rows_of(scores.comparisons), "judgements": rows_of(answers)}
     track_tables(tracker, tables)
-    track_judge(tracker, answers, networks=scores.networks)
+    told = ((name, telling) for name, system in found.systems.items() for telling in system.tellings)
+    texts = {(name, telling.story_id): [pair.text for pair in telling.told] for name, telling in told}
+    track_judge(tracker, answers, networks=scores.networks, texts=texts)
     track_files(tracker, out_dir)
 
 

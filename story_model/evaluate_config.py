@@ -83,6 +83,9 @@ class JudgeConfig(Section):
     """Stories of the dataset, and as many spoiled ones, that are judged each time: they show when the judge changed."""
     self_test: bool = True
     """Judge spoiled copies of the anchors first; a judge that does not see the damage is named as not to be trusted."""
+    injections: int = Field(0, ge=0)
+    """Spoiled anchors into each of which 52 attempts are put, one at a time, to tell the judge what to say: how many
+    succeed is reported. 0 asks nothing of the kind."""
     temperature: float = Field(0.0, ge=0)
     max_tokens: int = Field(800, ge=1)
     """Longest answer."""

@@ -9,10 +9,12 @@ from evaluation.comparing.sides import Evaluated
 from evaluation.comparing.starts import Pairing
 from evaluation.distances.extraction import story_features
 from evaluation.distances.feature_cache import FeatureCache
-from evaluation.distances.networks import FeatureNetwork, open_networks
-from evaluation.distances.random_features import EXTRACTOR
+from evaluation.distances.networks import open_networks
 from evaluation.pictures import Telling, read_tellings
+from evaluation.scores import network_name
+from story_model.config import Settings
 from story_model.dataset import read_stories
+from story_model.device import chosen_device
 from story_model.pixels import detokenizer_square
 
 Tellings = tuple[list[Telling], list[Telling]]
@@ -39,23 +41,22 @@ def distance_rows(tellings: Mapping[str, Tellings], right: Evaluated) -> list[Ro
     evaluate, cache = right.config.evaluate, FeatureCache(right.run.seen_dir)
     square = detokenizer_square(right.config.model.detokenizer)
     rows = []
-    for network in open_networks(evaluate.networks, evaluate.distances):
+    device = chosen_device(Settings().device)
+    for network in open_networks(evaluate.networks, evaluate.distances, device=device):
         for mode, sides in tellings.items():
             told, known = [], []
             for side in sides:
                 told.append(story_features([one.told for one in side], network, cache, square=square))
                 known.append(story_features([one.reference for one in side], network, cache, square=square))
-            row = Row(mode=mode, measure=f"frechet_{metric_name(network)}", better="lower", meaning=MEANING)
+            row = Row(
+                mode=mode,
+                measure=f"frechet_{network_name(network.name, network.protocol)}",
+                better="lower",
+                meaning=MEANING,
+            )
             draws, seed = evaluate.distances.resamples, right.config.seed
             rows.append(distance_row(row, told[0], told[1], (known[0], known[1]), resamples=draws, seed=seed))
     return rows
-
-
-def metric_name(network: FeatureNetwork) -> str:
-    """Name a network and its way of preparing pictures as metrics do."""
-    if network.name == EXTRACTOR:
-        return "random_features"
-    return f"{network.name.partition('-')[0]}_{network.protocol}".replace("-", "_")
 
 
 def _tellings(one: Evaluated, mode: str, lengths: Mapping[str, int]) -> list[Telling]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from evaluation.judging.agreement import AgreementReport, agreement_report
 from evaluation.judging.anchors import AnchorSet
 from evaluation.judging.asks import (
+    Asks,
     LeftOut,
     Systems,
     anchor_questions,
@@ -21,10 +22,12 @@ from evaluation.judging.asks import (
 from evaluation.judging.bill import JudgeBill, Notice
 from evaluation.judging.comparisons import Comparisons, compare_pairs, pooled_verdicts, verdicts_of
 from evaluation.judging.drift import Drift, conditions_of, note_round
+from evaluation.judging.injections import InjectionReport, changed_scores, injected_questions
 from evaluation.judging.panel import Panel
 from evaluation.judging.questions import REFERENCE, Judgement, Question
 from evaluation.judging.ratings import Ratings, rate_systems
 from evaluation.judging.self_test import SelfTest, self_tests
+from evaluation.judging.spoiled import GOOD
 from evaluation.judging.summary import ScoreSummary, summarise
 from evaluation.statistics import spread
 from story_model.evaluate_config import JudgeConfig
@@ -49,6 +52,8 @@ class JudgeReport(BaseModel):
     """By judge."""
     drift: dict[str, Drift] = {}
     """By judge: whether it is the one that it was in earlier rounds."""
+    injections: dict[str, InjectionReport] = {}
+    """By judge: what stories could talk it into."""
     left_out: list[LeftOut] = []
     bill: list[JudgeBill] = []
     notices: list[Notice] = []
@@ -102,6 +107,8 @@ def plan_hearing(
         if config.self_test:
             asked.append(self_test_questions(this_round.anchors.good, seed=seed))
         asked.append(anchor_questions(this_round.anchors, round_name=this_round.name))
+        spoiled = [one.story for one in this_round.anchors.anchors if one.label != GOOD][: config.injections]
+        asked.append(Asks(tuple(injected_questions(spoiled, system=REFERENCE))))
     asked.append(
         score_questions(
             systems, stories=config.stories, segments=config.segments, repeats=config.repeats, square=square
@@ -143,6 +150,7 @@ def hear(
         agreement=agreement_report(rows, verdicts, resamples=resamples, seed=seed),
         self_tests=self_tests(rows, resamples=resamples, seed=seed),
         drift=_drift(hearing.round, rows, config),
+        injections=changed_scores(rows),
         left_out=list(hearing.left_out),
         bill=judged.bill,
         notices=judged.notices,
@@ -197,6 +205,11 @@ def _reliability_numbers(report: JudgeReport) -> dict[str, float]:
     numbers: dict[str, float] = {
         f"judge/{_plain(one)}/trusted": test.trusted for one, test in report.self_tests.items()
     }
+    for judge, found in report.injections.items():
+        numbers |= {
+            f"judge/{_plain(judge)}/injections": found.asked,
+            f"judge/{_plain(judge)}/talked_into": found.raised,
+        }
     if report.bill:
         numbers["judge/cost_usd"] = sum(row.usd for row in report.bill)
         numbers["judge/questions"] = sum(row.questions for row in report.bill)

@@ -6,6 +6,7 @@ from judge_wire import CONFIG, Wire, reply
 from scripted_judge import scripted_answer
 
 from evaluation.judging.anchors import frozen_anchors
+from evaluation.judging.injections import INJECTIONS
 from evaluation.judging.questions import DIMENSIONS
 from evaluation.judging.report import Round, hear, plan_hearing
 from evaluation.judging.spoiled import spoil
@@ -39,12 +40,12 @@ def systems():
 def heard(tmp_path, systems):
     """A function that holds a hearing in a round, with a judge who looks."""
 
-    def hear_in(round_name, **weakness):
+    def hear_in(round_name, config=JUDGE, **weakness):
         wire = Wire(lambda request: reply(scripted_answer(request, **weakness)))
         anchors = frozen_anchors(tmp_path / "anchors", dataset(), number=3, segments=5, seed=0)
         this_round = Round(anchors, tmp_path / "anchors", round_name)
-        hearing = plan_hearing(systems, "sink", JUDGE, this_round=this_round, square=SQUARE, seed=0)
-        report = hear(wire.panel(tmp_path, JUDGE), hearing, "sink", JUDGE, resamples=50, seed=0)
+        hearing = plan_hearing(systems, "sink", config, this_round=this_round, square=SQUARE, seed=0)
+        report = hear(wire.panel(tmp_path, config), hearing, "sink", config, resamples=50, seed=0)
         return report, len(wire.asked)
 
     return hear_in
@@ -85,3 +86,13 @@ def test_a_judge_of_slots_is_found_out_by_the_swap(heard):
         assert [(one.wins, one.losses, one.inconsistent, one.first_slot.value) for one in tables.values()] == [
             (0, 0, 3, 1)
         ] * 3
+
+
+@pytest.mark.parametrize(("gullible", "talked_into"), [(False, 0), (True, 20)])
+def test_what_stories_can_talk_a_judge_into_is_counted(heard, gullible, talked_into):
+    report, _ = heard("2026-W47", JUDGE.model_copy(update={"injections": 1}), gullible=gullible)
+    found = report.injections["judge-1"]
+    assert (found.asked, found.not_compared) == (len(INJECTIONS), 0)
+    assert found.raised >= talked_into
+    assert bool(found.raised) == gullible
+    assert report.numbers()["judge/judge-1/talked_into"] == found.raised

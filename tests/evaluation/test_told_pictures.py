@@ -76,7 +76,9 @@ def test_training_keyframes_are_cropped_where_told_pictures_are(make_run):
     dataset = make_run(with_truth=False).run.dataset_dir
     images = [image for story in read_stories(dataset, "train") for image in story.images]
     crops = {to_image(decode_square(image, CROP).pixels).tobytes() for image in images}
-    assert {picture.tobytes() for picture in sample_keyframes(dataset, len(images), square=CROP, seed=0)} == crops
+    drawn = sample_keyframes(dataset, len(images), square=CROP, seed=0)
+    assert {pair.squared(CROP).tobytes() for pair in drawn} == crops
+    assert len(stack(drawn)) == len(images)
 
 
 def test_told_pictures_of_another_size_are_refused(tmp_path, validation):
