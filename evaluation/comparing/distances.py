@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evaluation.comparing.comparison import Row
 from evaluation.distances.features import Features
 from evaluation.distances.resampling import Counts, StoryDraws
-from evaluation.statistics import CONFIDENCE, Estimate, drawn_stories
+from evaluation.statistics import Estimate, drawn_stories, ends_of
 
 _ALL_SWAPS_UP_TO = 10
 """Stories; beyond that, swaps are drawn at random."""
@@ -54,9 +54,9 @@ def distance_row(
     spread = _rounded(drawn[1] - drawn[0], before + after)
     return row.model_copy(
         update={
-            "left": _estimate(before, drawn[0], pictures[0], floor=0.0),
-            "right": _estimate(after, drawn[1], pictures[1], floor=0.0),
-            "difference": _estimate(difference[0], spread, stories),
+            "left": _estimate(before, drawn[0], stories, n=pictures[0], floor=0.0),
+            "right": _estimate(after, drawn[1], stories, n=pictures[1], floor=0.0),
+            "difference": _estimate(difference[0], spread, stories, n=stories),
             "stories": stories,
             "p_value": _swap_test(draws, stories, difference[0], resamples=resamples, seed=seed),
             "test": "random swaps",
@@ -79,13 +79,12 @@ def _distances(draws: StoryDraws, counts: Sequence[NDArray[np.int64]], side: int
     return draws.distances(np.stack([_taken(draw, side) for draw in counts]))
 
 
-def _estimate(value: float, drawn: Features, n: int, *, floor: float | None = None) -> Estimate:
+def _estimate(value: float, drawn: Features, stories: int, *, n: int, floor: float | None = None) -> Estimate:
     """Give a distance its interval: the draws' spread, without the shift that repeated stories bring."""
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
         return Estimate(value=float(value), n=n)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail]) - drawn.mean() + value
+    low, high = ends_of(drawn - drawn.mean() + value, stories)
     return Estimate(value=float(value), low=float(low if floor is None else max(floor, low)), high=float(high), n=n)
 
 

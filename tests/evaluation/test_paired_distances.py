@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.comparing.comparison import Row
 from evaluation.comparing.distances import distance_row
-from evaluation.distances.frechet import frechet_distance
+from evaluation.distances.frechet import frechet_distance, frechet_over_stories
 
 ROW = Row(mode="free", measure="frechet_random_features", better="lower", meaning="")
 
@@ -27,6 +27,14 @@ def test_both_distances_are_those_of_all_pictures():
     for side, own in ((found.left, left), (found.right, right)):
         assert side.value == pytest.approx(frechet_distance(np.concatenate(own), np.concatenate(reference)))
     assert found.difference.value == pytest.approx(found.right.value - found.left.value)
+
+
+def test_each_runs_interval_is_the_one_that_its_own_report_gives():
+    left, right, reference = stories(1), stories(2, 0.5), stories(3)
+    found = row(left, right, reference)
+    for side, own in ((found.left, left), (found.right, right)):
+        expected = frechet_over_stories(own, reference, resamples=50, seed=0)
+        assert (side.low, side.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_the_p_value_is_the_share_of_swaps_that_differ_as_much():
