@@ -64,7 +64,14 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
 
         return score_run(run, config, settings, out_dir)
 
+    def before() -> None:
+        from evaluation.judged import call_judges
+        from evaluation.material import read_systems
+
+        call_judges(run, config, settings, read_systems(run, config))
+
     judges = _addresses(config.evaluate.judge, settings)
+    is_there = read_manifest(run.evaluation_dir) is not None  # a judge who has gone must not cost it
     primary = config.evaluate.champion.primary  # of the champion's settings, the one that these numbers hang on
     decisive = EvaluationSettings(
         evaluate=config.evaluate.model_copy(update={"champion": ChampionConfig(primary=primary)}),
@@ -78,7 +85,13 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
         asked_again=asked_again(run.evaluation_dir, judges),
     )
     return run_step(
-        run.evaluation_dir, work, step="evaluate", version=_VERSION, config=decisive, inputs=inputs_of(run, config)
+        run.evaluation_dir,
+        work,
+        step="evaluate",
+        version=_VERSION,
+        config=decisive,
+        inputs=inputs_of(run, config),
+        before=before if judges and is_there else None,
     )
 
 

@@ -11,6 +11,7 @@ from evaluation.compare import compare
 from evaluation.comparing.sides import open_evaluated
 from evaluation.judging.again import ERRORS
 from evaluation.report import evaluate
+from story_model.config import override_config
 
 JUDGE = "evaluate.judge={model: seer, stories: 1, segments: 2, anchors: 0, concurrency: 1}"
 SHORT = ("tell.policies=[multimodal_sink]", "tell.modes=[captions_given]", "evaluate.bootstrap=0", JUDGE)
@@ -44,6 +45,20 @@ def test_questions_that_failed_are_asked_again_by_the_next_run_and_answers_are_n
     assert second.counts["judge_failures"] == 0
     assert max(server.paid.values()) == 1
     assert again().reused
+
+
+def test_a_judge_who_has_gone_leaves_the_evaluation_that_there_is(make_run):
+    made = make_run(with_truth=False, overrides=SHORT)
+    with serving() as server:
+        server.words, server.name, server.models = says, lambda body: json.dumps(body["messages"]), ["seer"]
+        settings = made.settings.model_copy(update={"api_base_url": server.url})
+        first = evaluate(made.run, made.config, settings)
+        server.models, server.refuse_after = ["seer"], (0, 404)
+        with pytest.raises(ValueError, match="has no model 'gone'"):
+            evaluate(made.run, override_config(made.config, ["evaluate.judge.model=gone"]), settings)
+        assert made.run.report_path.is_file()
+        again = evaluate(made.run, made.config, settings)
+    assert (again.reused, again.digest) == (True, first.digest)
 
 
 def test_a_comparison_that_lacks_answers_asks_for_them_again(tmp_path, settings_of_a_judge):
