@@ -86,11 +86,16 @@ class Scores(BaseModel):
 
 
 def flatten(scores: Scores) -> dict[str, float]:
-    """Name every number for manifest and tracker: the headline's plainly, each system's as `<mode>/<policy>/<name>`."""
+    """Name the numbers for manifest and tracker.
+
+    The headline's stand plainly, and `dataset/<name>` beside them, with intervals; other systems' values as
+    `<mode>/<policy>/<name>`. Their intervals are in `scores.json`: thousands of metrics would drown the few.
+    """
     numbers: dict[str, float] = {}
     for system in scores.systems.values():
-        own = _numbers(system)
-        numbers |= {f"{place_of(system)}/{name}": value for name, value in own.items()}
+        numbers |= {
+            f"{place_of(system)}/{name}": value for name, value in _numbers(system, with_intervals=False).items()
+        }
     if scores.headline is not None:
         numbers |= _numbers(scores.systems[scores.headline])
     numbers |= {f"dataset/{name}": value for name, value in _numbers(scores.reference).items()}
@@ -102,15 +107,18 @@ def place_of(system: SystemScores) -> str:
     return system.name if system.kind == "external" else f"{system.mode}/{system.policy}"
 
 
-def _numbers(system: SystemScores) -> dict[str, float]:
+def _numbers(system: SystemScores, *, with_intervals: bool = True) -> dict[str, float]:
+    estimates = {
+        f"{kind}_{network_name(distances.network, distances.protocol)}": getattr(distances, kind)
+        for distances in system.distances.values()
+        for kind in KINDS
+    }
+    estimates |= {name: summary.value for name, summary in system.measures.items()}
+    estimates |= {f"{aspect}_accuracy": accuracy.accuracy for aspect, accuracy in system.accuracy.items()}
     numbers: dict[str, float] = {"segments_told": system.segments, "pictures": system.pictures}
-    for distances in system.distances.values():
-        for kind in KINDS:
-            numbers |= spread(f"{kind}_{network_name(distances.network, distances.protocol)}", getattr(distances, kind))
-    for name, summary in system.measures.items():
-        numbers |= spread(name, summary.value)
+    for name, estimate in estimates.items():
+        numbers |= spread(name, estimate) if with_intervals else {name: estimate.value} if estimate else {}
     for aspect, accuracy in system.accuracy.items():
-        numbers |= spread(f"{aspect}_accuracy", accuracy.accuracy)
         if accuracy.chance_majority is not None:
             numbers[f"{aspect}_chance"] = accuracy.chance_majority
     return numbers
