@@ -23,7 +23,7 @@ from evaluation.judging.questions import DIMENSIONS, REFERENCE, Judgement
 from evaluation.material import dataset_itself
 from evaluation.pictures import Telling, read_tellings
 from evaluation.showing.ballot_page import BallotKey, Stories, draw_ballot, render_ballot
-from evaluation.systems import systems_of
+from evaluation.systems import CAPTIONS_ALONE, systems_of
 from story_model.config import RunConfig, read_config
 from story_model.dataset import read_stories
 from story_model.manifest import write_atomically
@@ -68,17 +68,19 @@ def make_ballot(
 ) -> BallotKey:
     """Write a ballot's page, and its key into the run's folder beside those of earlier ballots.
 
-    Without `systems`, the headline policy is set against the window's (or the next that was told), in the first mode.
+    Without `systems`, the headline policy is set against the baseline, or where there is none against the window's (or
+    the next that was told), in the first mode. Stories that do not differ as far as shown are left out.
     Without a seed, orders are drawn afresh: with a known one, who knows this program could tell left from right.
 
     Raises:
-        ValueError: a system was not told, two have no story in common, or the page would lie within the run's folder.
+        ValueError: a system was not told, two have no story in common that differs, or the page would lie within the
+            run's folder.
     """
     if out.resolve().is_relative_to(run.root.resolve()):
         raise ValueError(f"{out} lies in the run's folder, beside the key; write the page for raters elsewhere")
     square = detokenizer_square(config.model.detokenizer)
     shown = _stories(run, config, systems or _default_systems(config))
-    key = draw_ballot(shown, number=stories, seed=secrets.randbits(63) if seed is None else seed)
+    key = draw_ballot(shown, number=stories, segments=segments, seed=secrets.randbits(63) if seed is None else seed)
     keys = _read_keys(run)
     word = secrets.token_hex(8)
     page = render_ballot(word, key, shown, segments=segments, square=square)
@@ -158,7 +160,9 @@ def _told(run: RunFolder, config: RunConfig, names: Sequence[str]) -> dict[str, 
 def _default_systems(config: RunConfig) -> list[str]:
     mode = next(mode for mode in _MODES if mode in config.tell.modes)
     ours = config.evaluate.headline_policy
-    others = sorted((one for one in config.tell.policies if one != ours), key=lambda one: one != "window")
+    others: list[str] = sorted((one for one in config.tell.policies if one != ours), key=lambda one: one != "window")
+    if config.train.baseline is not None:  # caches tell alike until the shortest of them forgets
+        others.insert(0, CAPTIONS_ALONE)
     return [f"{mode}-{policy}" for policy in (ours, *others[:1])]
 
 

@@ -75,25 +75,40 @@ Stories = Mapping[str, Mapping[str, Telling]]
 """Of each system, by story id; the dataset's own stand in the place of told ones."""
 
 
-def draw_ballot(stories: Stories, *, number: int, seed: int) -> BallotKey:
+def draw_ballot(stories: Stories, *, number: int, segments: int, seed: int) -> BallotKey:
     """Pair all systems on their first common stories, in an order and with sides drawn by the seed.
 
+    Stories that two systems tell alike as far as they are shown are left out: nobody could choose between them.
+
     Raises:
-        ValueError: there are fewer than two systems, or two of them have no story in common.
+        ValueError: there are fewer than two systems, or two of them have no story in common in which they differ.
     """
     if len(stories) < 2:
         raise ValueError(f"a ballot compares two systems or more, and there is {', '.join(stories) or 'none'}")
     draw = random.Random(seed)
     pairs = []
     for first, second in combinations(stories, 2):
-        shared = [story_id for story_id in stories[first] if story_id in stories[second]][:number]
+        shared = [story_id for story_id in stories[first] if story_id in stories[second]]
         if not shared:
             raise ValueError(f"{first} and {second} told no story from the same opening; name other systems")
-        for story_id in shared:
+        shown = [[_content(stories[one][story_id], segments) for one in (first, second)] for story_id in shared]
+        apart = [story_id for story_id, (one, other) in zip(shared, shown, strict=True) if one != other]
+        if not apart:
+            raise ValueError(
+                f"{first} and {second} tell the same in the first {segments} segments of every story; show more "
+                "(--segments), or name other systems (--systems)"
+            )
+        for story_id in apart[:number]:
             left, right = draw.sample((first, second), 2)
             pairs.append(PairKey(story_id=story_id, left=left, right=right))
     draw.shuffle(pairs)
     return BallotKey(seed=seed, pairs={secrets.token_hex(8): pair for pair in pairs})
+
+
+def _content(telling: Telling, segments: int) -> list[tuple[str, bytes | None]]:
+    """Give the texts and pictures of the first segments."""
+    shown = telling.told[:segments]
+    return [(pair.text, None if pair.pixels is None else pair.pixels.tobytes()) for pair in shown]
 
 
 def render_ballot(word: str, key: BallotKey, stories: Stories, *, segments: int, square: Square) -> str:

@@ -94,6 +94,34 @@ def test_systems_that_cannot_be_compared_are_named(made, systems, tmp_path):
         make_ballot(fabricated.run, fabricated.config, tmp_path / "b.html", systems=systems)
 
 
+def make_alike(run, stories):
+    """Let the window tell these stories as the multimodal sink does."""
+    for story in stories:
+        told, other = (run.told_dir("captions_given", policy) / story for policy in ("multimodal_sink", "window"))
+        shutil.rmtree(other)
+        shutil.copytree(told, other)
+
+
+def test_stories_that_two_systems_tell_alike_are_left_out(make_run, tmp_path):
+    made = make_run(with_truth=False, overrides=SHORT)
+    stories = sorted(path.parent.name for path in made.run.told_dir("captions_given", "window").glob("*/story.json"))
+    make_alike(made.run, stories[:1])
+    key = make_ballot(made.run, made.config, tmp_path / "b.html", systems=SYSTEMS[:2])
+    assert len({pair.story_id for pair in key.pairs.values()}) == len(stories) - 1
+    make_alike(made.run, stories[1:])
+    with pytest.raises(ValueError, match=r"tell the same in the first 6 segments .*--segments"):
+        make_ballot(made.run, made.config, tmp_path / "c.html", systems=SYSTEMS[:2])
+
+
+def test_unless_told_otherwise_people_compare_with_the_baseline(make_run, tmp_path):
+    with_baseline = make_run(with_truth=False, overrides=("tell.policies=[window,multimodal_sink]",))
+    key = make_ballot(with_baseline.run, with_baseline.config, tmp_path / "b.html")
+    assert {name for pair in key.pairs.values() for name in (pair.left, pair.right)} == {
+        "captions_given-multimodal_sink",
+        "captions_given-captions_alone",
+    }
+
+
 def test_names_are_put_back_whatever_the_side(made, read):
     report = read(filled(made, "Ada", SYSTEMS[::-1].index))
     assert {(one.first, one.second, one.wins, one.losses) for one in report.preferences} == {
