@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from evaluation.comparing.comparison import Row
 from evaluation.comparing.sides import Evaluated, RunValues, StoryValues, networks_that_differ
-from evaluation.comparing.starts import Pairing
-from evaluation.measures.catalog import CATALOG
+from evaluation.comparing.starts import GIVEN, Pairing, Starts
+from evaluation.measures.catalog import CATALOG, OF_TEXTS, beside_other_stories
 from evaluation.measures.measure import Measure
 from evaluation.statistics import Estimate, holm, mean_over_stories, paired
 
@@ -13,6 +13,7 @@ ONE_STORY = "one story is shared: nothing can be said of how sure a difference i
 _PREFIXES = {"clip": "clip_", "dinov2": "dino_"}
 """How names of measures begin that are taken with a user's network."""
 NO_STORY = "no story is shared that both runs have a value for"
+OTHER_STORIES = "measured beside all stories that a run told, and the runs did not tell the same ones"
 
 
 def measure_rows(
@@ -22,6 +23,9 @@ def measure_rows(
     pairings: Mapping[str, Pairing],
 ) -> list[Row]:
     """Compare every measure of both headline policies in each mode of the pairings.
+
+    Where captions are given, texts are the dataset's: nothing of them is compared, for each row makes those of pictures
+    harder to show.
 
     Args:
         left: the older run.
@@ -36,8 +40,13 @@ def measure_rows(
         theirs = values[1].get((mode, right.headline_policy), {})
         for measure in _in_order(ours.keys() | theirs.keys()):
             name = measure.name
+            if mode == GIVEN and name.startswith(OF_TEXTS):
+                continue
             row = Row(mode=mode, measure=name, better=measure.better, meaning=measure.meaning)
-            if reason := _why_not(name, (ours, theirs), (left, right), other_weights):
+            reason = _why_not(name, (ours, theirs), (left, right), other_weights)
+            if reason is None and beside_other_stories(name) and not _same_stories(pairing.starts):
+                reason = OTHER_STORIES
+            if reason:
                 rows.append(row.model_copy(update={"reason": reason}))
                 continue
             sides = by_story(ours[name], pairing), by_story(theirs[name], pairing)
@@ -60,6 +69,11 @@ def _why_not(
             return f"{side.run.name} was not measured so"
     network = next((one for one in other_weights if name.startswith(_PREFIXES.get(one, one))), None)
     return f"measured with other weights of {network}" if network else None
+
+
+def _same_stories(starts: Starts) -> bool:
+    """Tell whether both runs told the same stories to the same lengths."""
+    return not any((starts.only_left, starts.only_right, starts.other_opening, starts.other_captions, starts.cut))
 
 
 def by_story(values: StoryValues, pairing: Pairing) -> dict[str, float]:

@@ -52,9 +52,9 @@ def _likeness(prefix: str, network: str) -> list[Measure]:
             f"Variety of the story's pictures (1 - mean cosine) over the dataset's ({network}); 0: one picture.",
         ),
         Measure(
-            f"{prefix}_effective",
+            f"{prefix}_vendi",
             None,
-            f"Effectively different pictures per picture of the story: Vendi score over the number ({network}).",
+            f"Vendi score over the number of pictures ({network}): 1 where all differ, near 0 where all are one.",
         ),
     ]
 
@@ -152,12 +152,24 @@ CATALOG: tuple[Measure, ...] = (
     *_entities(),
 )
 """In reading order: what a picture shows first, then likeness, copies, and words."""
+OF_TEXTS = ("text_", "entities_")
+"""How names of measures begin that look at no picture."""
 AGAINST_THE_DATASET = frozenset(
     measure.name
     for measure in CATALOG
     if measure.name.endswith(("_reference", "_reference_rank", "_variety_ratio")) or measure.name == "text_overlap"
 )
 """Comparisons with the dataset's own story: of the dataset itself they say nothing."""
+
+
+def beside_other_stories(name: str) -> bool:
+    """Tell whether a story's value depends on which other stories were told.
+
+    Untrained features are standardised by the dataset's pictures behind all stories told; other measures look at other
+    stories themselves.
+    """
+    standardised = name.startswith(("similarity_", "style_"))
+    return standardised or name.endswith(("_across", "_same_index", "_said_elsewhere_4"))
 
 
 def in_reading_order(names: Iterable[str]) -> list[Measure]:

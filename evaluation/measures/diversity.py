@@ -17,7 +17,7 @@ def diversity_of(stories: Sequence[StoryFeatures], prefix: str = "similarity") -
 
     `_across` and `_same_index` compare a picture with those of all other stories, and with theirs of its index: where
     the second is far above the dataset's own, different stories have become the same one. `_variety_ratio` (1 - mean
-    cosine of pairs, over the same of the dataset's pictures) and `_effective` are of whole stories, at index 0.
+    cosine of pairs, over the same of the dataset's pictures) and `_vendi` are of whole stories, at index 0.
     Values across stories share pictures, so their intervals, which take stories for independent, are too narrow.
 
     Args:
@@ -28,7 +28,7 @@ def diversity_of(stories: Sequence[StoryFeatures], prefix: str = "similarity") -
         f"{prefix}_across": _across(stories),
         f"{prefix}_same_index": _same_index(stories),
         f"{prefix}_variety_ratio": {story.story_id: _ratio(story) for story in stories},
-        f"{prefix}_effective": {
+        f"{prefix}_vendi": {
             story.story_id: [(0, vendi_score(story.told) / len(story.told))] if len(story.told) else []
             for story in stories
         },

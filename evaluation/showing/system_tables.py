@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.judging.questions import DIMENSIONS, REFERENCE
-from evaluation.measures.catalog import in_reading_order
+from evaluation.measures.catalog import OF_TEXTS, in_reading_order
 from evaluation.measures.measure import Measure
 from evaluation.measures.summary import MeasureSummary
 from evaluation.scores import Scores, SystemScores
@@ -26,13 +26,12 @@ _FIRST = (
 )
 _FIRST_FREE = ("text_repeated", "text_overlap", "entities_kept")
 """Of texts that the system wrote itself."""
-_OF_TEXTS = ("text_", "entities_")
 _GROUPS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("Picture and text", lambda name: name.endswith("_agrees") or name.startswith(("clip_t", "clip_score"))),
     ("Copies and training", lambda name: name.startswith("copies_") or "training" in name),
     ("Likeness and variety of pictures", lambda name: name.startswith(("similarity_", "clip_i_", "dino_i_"))),
     ("Style and characters", lambda name: name.startswith(("style_", "colours_")) or "character_" in name),
-    ("Texts", lambda name: name.startswith(_OF_TEXTS)),
+    ("Texts", lambda name: name.startswith(OF_TEXTS)),
 )
 _REST = "Other measures"
 MAX_PANELS = 18
@@ -119,7 +118,7 @@ def _mode_tables(scores: Scores, mode: str, headline_policy: str) -> ModeTables:
     tested = tested_against(headline, scores.comparisons)
     rivals = [one.name for one in systems if one.kind not in {"reconstruction", "dataset"}]
     shown = in_reading_order({name for one in systems for name in one.measures})
-    shown = [one for one in shown if mode == "free" or not one.name.startswith(_OF_TEXTS)]
+    shown = [one for one in shown if mode == "free" or not one.name.startswith(OF_TEXTS)]
     own = [row for measure in shown if (row := _measure_row(measure, systems, tested, rivals))]
     named = {measure.name: row for measure, row in zip(_kept(shown, systems), own, strict=True)}
     first = [*_judge_rows(scores, systems, rivals), *_distance_rows(systems, rivals)]
@@ -146,7 +145,7 @@ def columns_of(systems: Sequence[SystemScores], headline: str) -> list[Column]:
 
 def has_measure(system: SystemScores, measure: Measure) -> bool:
     """Tell whether a measure is the system's: the texts that the baseline and the ceiling show are not theirs."""
-    return system.kind not in {"baseline", "reconstruction"} or not measure.name.startswith(_OF_TEXTS)
+    return system.kind not in {"baseline", "reconstruction"} or not measure.name.startswith(OF_TEXTS)
 
 
 def _column(system: SystemScores, headline: str) -> Column:
@@ -212,7 +211,7 @@ def _panels(scores: Scores, mode: str, headline_policy: str) -> list[Panel]:
     found = []
     shown = in_reading_order({name for one in systems for name in one.measures})
     for measure in sorted(shown, key=lambda one: one.better is None):
-        if mode != "free" and measure.name.startswith(_OF_TEXTS):
+        if mode != "free" and measure.name.startswith(OF_TEXTS):
             continue
         curves = [(one, own.curve) for one in systems if (own := _own(one, measure))]
         lines = [_line(one, curve, number, headline_policy) for number, (one, curve) in enumerate(curves) if any(curve)]

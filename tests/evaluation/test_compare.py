@@ -11,6 +11,7 @@ from paid_server import serving
 from scripted_judge import scripted_answer
 
 from evaluation.compare import compare, read_comparison
+from evaluation.comparing.rows import OTHER_STORIES
 from evaluation.comparing.sides import open_evaluated
 
 AGREES, REP = "captions_given/character_agrees", "free/text_rep_4"
@@ -134,6 +135,27 @@ def test_measures_taken_with_other_weights_are_not_compared(tmp_path, settings):
     found = found_between(old, new, settings)
     assert row_of(found, "free/clip_t").reason == "measured with other weights of clip"
     assert row_of(found, "free/text_words").p_value == 1.0
+
+
+def test_texts_that_were_given_to_both_are_not_compared(tmp_path, settings):
+    taken = {"character_agrees": noise, "text_words": noise, "entities_new": noise}
+    old, new = (evaluated_run(tmp_path / name, stories=2, measures=taken) for name in ("old", "new"))
+    names = {row.name for row in found_between(old, new, settings).rows}
+    assert {"free/text_words", "free/entities_new", "captions_given/character_agrees"} <= names
+    assert not names & {"captions_given/text_words", "captions_given/entities_new"}
+
+
+def test_what_is_measured_beside_other_stories_needs_the_same_ones_on_both_sides(tmp_path, settings):
+    dependent = ("similarity_opening", "style_within", "clip_i_across", "dino_i_same_index", "text_said_elsewhere_4")
+    taken = dict.fromkeys((*dependent, "character_agrees", "clip_i_opening", "text_words"), noise)
+    old = evaluated_run(tmp_path / "old", stories=3, measures=taken)
+    new = evaluated_run(tmp_path / "new", stories=4, measures=taken)
+    found = found_between(old, new, settings)
+    reasons = {row.measure: row.reason for row in found.rows if row.mode == "free" and row.measure in taken}
+    assert {name for name, reason in reasons.items() if reason} == set(dependent)
+    assert {reasons[name] for name in dependent} == {OTHER_STORIES}
+    same = found_between(old, evaluated_run(tmp_path / "third", stories=3, measures=taken), settings)
+    assert row_of(same, "free/similarity_opening").p_value == 1.0
 
 
 def test_a_second_comparison_computes_nothing(tmp_path, settings):
