@@ -85,7 +85,8 @@ def _estimate(value: float, drawn: Features, stories: int, *, n: int, floor: flo
     if not len(drawn):
         return Estimate(value=float(value), n=n)
     low, high = ends_of(drawn - drawn.mean() + value, stories)
-    return Estimate(value=float(value), low=float(low if floor is None else max(floor, low)), high=float(high), n=n)
+    lowest = float(low) if floor is None else max(floor, float(low))
+    return Estimate(value=float(value), low=lowest, high=float(high), n=n)
 
 
 def _swap_test(draws: StoryDraws, stories: int, difference: float, *, resamples: int, seed: int) -> float | None:
