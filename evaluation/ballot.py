@@ -240,8 +240,8 @@ def _read(run: RunFolder, config: RunConfig, paths: Sequence[Path]) -> None:
             log.info("%s: %d answers", reason, count)
     for one in report.preferences:
         log.info(
-            "%s: %s against %s: %d better, %d worse, %d the same; p %.2g over %d stories",
-            one.dimension, one.first, one.second, one.wins, one.losses, one.ties, one.p_value, one.stories,
+            "%s: %s against %s: %d better, %d worse, %d the same; p %.2g after Holm over %d stories",
+            one.dimension, one.first, one.second, one.wins, one.losses, one.ties, one.p_holm, one.stories,
         )  # fmt: skip
     log.info("%s: the next report shows it", human_path(run))
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.human_answers import HumanAnswer, Problem
 from evaluation.judging.agreement import Agreement, agreement
 from evaluation.judging.questions import DIMENSIONS, Dimension, Judgement
-from evaluation.statistics import Estimate, mean_over_stories, sign_test
+from evaluation.statistics import Estimate, holm, mean_over_stories, sign_test
 from story_model.strict_json import read_json
 from story_model.workspace import RunFolder
 
@@ -39,6 +39,8 @@ class Preference(_Row):
     stories: int
     p_value: float
     """Exact sign test over stories, each with the majority of its answers: answers on one story are not independent."""
+    p_holm: float
+    """Adjusted by Holm's method over the dimensions, as the judges' are."""
 
 
 class Rater(_Row):
@@ -154,6 +156,7 @@ def _majority(outcomes: Iterable[Outcome]) -> Outcome:
 def _preferences(units: Mapping[_Unit, Mapping[str, Outcome]], *, resamples: int, seed: int) -> list[Preference]:
     found = []
     for first, second in dict.fromkeys(unit[:2] for unit in sorted(units)):
+        own: dict[str, Preference] = {}
         for dimension in DIMENSIONS:
             stories = [
                 list(chosen.values())
@@ -161,7 +164,9 @@ def _preferences(units: Mapping[_Unit, Mapping[str, Outcome]], *, resamples: int
                 if unit[:2] == (first, second) and unit[3] == dimension
             ]
             if stories:
-                found.append(_preference(first, second, dimension, stories, resamples=resamples, seed=seed))
+                own[dimension] = _preference(first, second, dimension, stories, resamples=resamples, seed=seed)
+        adjusted = holm({name: one.p_value for name, one in own.items()})
+        found += [one.model_copy(update={"p_holm": adjusted[name]}) for name, one in own.items()]
     return found
 
 
@@ -176,6 +181,7 @@ def _preference(
 ) -> Preference:
     flat = [outcome for story in stories for outcome in story]
     majorities = [_majority(story) for story in stories]
+    p_value = sign_test(majorities.count("first"), majorities.count("second"))
     points = [[_POINTS[outcome] for outcome in story] for story in stories]
     return Preference(
         first=first,
@@ -186,7 +192,8 @@ def _preference(
         ties=flat.count("tie"),
         rate=mean_over_stories(points, resamples=resamples, seed=seed),
         stories=len(stories),
-        p_value=sign_test(majorities.count("first"), majorities.count("second")),
+        p_value=p_value,
+        p_holm=p_value,
     )
 
 

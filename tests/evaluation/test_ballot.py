@@ -130,6 +130,7 @@ def test_names_are_put_back_whatever_the_side(made, read):
         (SYSTEMS[1], SYSTEMS[2], 0, 3),
     }
     assert report.preferences[0].p_value == pytest.approx(0.25)
+    assert report.preferences[0].p_holm == pytest.approx(0.75)
     rows = pq.read_table(made[0].run.root / "human.parquet").to_pylist()
     assert len(rows) == 27
     assert {row["winner"] for row in rows} == {"dataset", "captions_given-window"}
