@@ -17,8 +17,6 @@ from story_model.workspace import RunFolder
 
 log = logging.getLogger(__name__)
 
-ANCHORS = "anchors"
-"""Folder of the workspace."""
 _RIVALS = frozenset({"baseline", "external"})
 
 
@@ -80,7 +78,7 @@ def _hearing(run: RunFolder, config: RunConfig, systems: Mapping[str, System]) -
 
 def _this_round(run: RunFolder, config: RunConfig) -> Round | None:
     """Open the anchors of the workspace: all its runs show their judges the same."""
-    judge, folder = config.evaluate.judge, run.root.parent / ANCHORS
+    judge, folder = config.evaluate.judge, run.anchors_dir
     if not judge.anchors:
         return None
     stories = read_stories(run.dataset_dir, "validation")

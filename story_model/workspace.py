@@ -14,13 +14,14 @@ workspace/<run>/
     stories/<mode>-<policy>/   told stories; <mode>-captions_alone: the baseline's
     probe/             the classifier that names who and where on the drawn series
     seen/              what evaluation's networks make of pictures
-    judge/             the judge's answers, each paid for once
     evaluation/        scores, tables, report.html
     comparisons/<run>/ this run beside an earlier one
     standing.json      where it stands beside the best one so far
     summary.json       the run's numbers
 
-workspace/anchors/     stories that judges are shown in every round, of all runs alike
+workspace/judging/, of all runs alike:
+    answers/           the judges' answers, each paid for once
+    anchors/           stories that judges are shown in every round
 """
 
 from dataclasses import dataclass
@@ -108,8 +109,13 @@ class RunFolder:
 
     @property
     def judge_dir(self) -> Path:
-        """The judge's answers; they outlive `evaluation/` as well."""
-        return self.root / "judge"
+        """The judges' answers, of all runs of the workspace: what one has asked is asked by no other."""
+        return self.root.parent / "judging" / "answers"
+
+    @property
+    def anchors_dir(self) -> Path:
+        """Stories that judges are shown in every round, of all runs of the workspace."""
+        return self.root.parent / "judging" / "anchors"
 
     @property
     def evaluation_dir(self) -> Path:

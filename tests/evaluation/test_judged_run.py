@@ -4,6 +4,7 @@ import json
 
 import pytest
 from compared_runs import evaluated_run, settings_at
+from fabricated_run import fabricate
 from paid_server import serving
 from pydantic import SecretStr
 
@@ -79,3 +80,17 @@ def settings_of_a_judge(tmp_path):
         server.words, server.name = says, lambda body: json.dumps(body["messages"])
         settings = settings_at(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", "compared")
         yield server, settings.model_copy(update={"judge_base_url": server.url})
+
+
+def test_what_one_run_of_a_workspace_asked_is_asked_by_no_other(make_run):
+    """The dataset's own stories above all: every run of it would pay for them."""
+    made = make_run(with_truth=False, overrides=SHORT)
+    other = fabricate(made.run.root.parent / "other", with_truth=False, overrides=SHORT)
+    with serving() as server:
+        server.words, server.name = says, lambda body: json.dumps(body["messages"])
+        settings = made.settings.model_copy(update={"api_base_url": server.url})
+        evaluate(made.run, made.config, settings)
+        paid = sum(server.paid.values())
+        second = evaluate(other.run, other.config, settings)
+        assert (sum(server.paid.values()), second.metrics["judge/newly_paid"]) == (paid, 0)
+    assert second.metrics["judge/questions"] > 0
