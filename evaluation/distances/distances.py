@@ -11,6 +11,7 @@ from evaluation.distances.kernel import kernel_over_stories
 from evaluation.distances.neighbours import surroundings
 from evaluation.distances.networks import FeatureNetwork
 from evaluation.distances.protocols import BATCHES, kept_stories
+from evaluation.distances.random_features import EXTRACTOR
 from evaluation.statistics import Estimate
 from story_model.evaluate_config import DistancesConfig
 
@@ -48,6 +49,11 @@ class Distances(BaseModel):
     def key(self) -> str:
         """Network and way in one."""
         return f"{self.network}/{self.protocol}"
+
+    @property
+    def label(self) -> str:
+        """What readers call it: what the documentation does."""
+        return "random features" if self.network == EXTRACTOR else f"{self.network.partition('-')[0]}/{self.protocol}"
 
 
 def distances_of(

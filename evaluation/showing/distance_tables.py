@@ -14,6 +14,7 @@ RowKind = Literal["headline", "told", "beside"]
 class DistanceTable:
     """All systems in one network's features."""
 
+    label: str
     key: str
     digest: str
     rows: tuple[tuple[str, Distances, RowKind], ...]
@@ -35,6 +36,7 @@ def _table(scores: Scores, systems: list[SystemScores], key: str) -> DistanceTab
         for flag in distances.flags:
             flags[flag] = (*flags.get(flag, ()), _label(scores, system))
     return DistanceTable(
+        label=found[0][1].label,
         key=key,
         digest=found[0][1].digest,
         rows=tuple((_label(scores, system), distances, _kind(scores, system)) for system, distances in found),

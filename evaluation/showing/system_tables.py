@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation.judging.questions import DIMENSIONS, REFERENCE
+from evaluation.judging.questions import DIMENSIONS, REFERENCE, Dimension
 from evaluation.measures.catalog import OF_TEXTS, in_reading_order
 from evaluation.measures.measure import Measure
 from evaluation.measures.summary import MeasureSummary
@@ -94,6 +94,11 @@ def hard_to_show(scores: Scores) -> HardToShow | None:
     return found if found.least_p * found.measures >= LEVEL else None
 
 
+def weak_judges(scores: Scores, dimension: Dimension) -> list[str]:
+    """Name the judges who did not see all damage of a dimension in spoiled stories."""
+    return [judge for judge, test in scores.judge.self_tests.items() if not test.dimensions.get(dimension, True)]
+
+
 def label_of(system: SystemScores) -> str:
     """Name a system for readers of one mode's table."""
     if system.kind == "dataset":
@@ -181,8 +186,9 @@ def _distance_rows(systems: Sequence[SystemScores], rivals: Sequence[str]) -> li
     for key in dict.fromkeys(key for one in systems for key in one.distances):
         found = [one.distances.get(key) for one in systems]
         values = {one.name: None if own is None else own.frechet for one, own in zip(systems, found, strict=True)}
-        measure = Measure(key, "lower", f"Fréchet distance from the dataset's pictures, in features of {key}.")
-        row = row_of(measure, values, {}, rivals, title=f"Fréchet distance, {key}")
+        label = next(own.label for own in found if own is not None)
+        measure = Measure(key, "lower", "From the dataset's pictures, in the features of one network.")
+        row = row_of(measure, values, {}, rivals, title=f"Fréchet distance, {label}")
         rows += [row] if row else []
     return rows
 
@@ -193,7 +199,9 @@ def _judge_rows(scores: Scores, systems: Sequence[SystemScores], rivals: Sequenc
     for dimension in DIMENSIONS if judged else ():
         names = {one.name: REFERENCE if one.kind == "dataset" else one.name for one in systems}
         values = {name: judged.pooled.get(key, {}).get(dimension) for name, key in names.items()} if judged else {}
-        measure = Measure(dimension, "higher", "The judge's score, 1 to 10.")
+        weak = weak_judges(scores, dimension)
+        caution = f" {', '.join(weak)} missed damage in the self-test." if weak else ""
+        measure = Measure(dimension, "higher", f"The judge's score, 1 to 10.{caution}")
         row = row_of(measure, values, {}, rivals, title=f"Judge: {dimension}")
         rows += [row] if row else []
     return rows

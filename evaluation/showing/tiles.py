@@ -7,7 +7,7 @@ from markupsafe import Markup
 from evaluation.judging.questions import REFERENCE
 from evaluation.scores import Scores, SystemScores
 from evaluation.showing.numbers import digits_of, measured, number, percent
-from evaluation.showing.system_tables import full_label, label_of
+from evaluation.showing.system_tables import full_label, label_of, weak_judges
 from evaluation.statistics import Estimate
 
 
@@ -79,7 +79,7 @@ def _distance(scores: Scores, system: SystemScores) -> list[Tile]:
         for name, value in known
         if value is not None
     )
-    return [Tile(f"Fréchet distance, {key}", measured(system.distances[key].frechet), beside)]
+    return [Tile(f"Fréchet distance, {system.distances[key].label}", measured(system.distances[key].frechet), beside)]
 
 
 def _judge(scores: Scores, system: SystemScores) -> list[Tile]:
@@ -89,7 +89,10 @@ def _judge(scores: Scores, system: SystemScores) -> list[Tile]:
     own, true = pooled[system.name], pooled.get(REFERENCE, {})
     (dimension, first), *rest = reversed(own.items())
     others = [Markup("{} {}").format(name, _plain(value, first)) for name, value in reversed(rest)]
-    beside = Markup(" · ").join([*others, Markup("the dataset's own {}").format(_plain(true.get(dimension), first))])
+    weak = weak_judges(scores, dimension)
+    caution = [Markup("{} missed damage in it").format(", ".join(weak))] if weak else []
+    known = Markup("the dataset's own {}").format(_plain(true.get(dimension), first))
+    beside = Markup(" · ").join([*caution, *others, known])
     return [Tile(f"Judge: {dimension}, 1 to 10", measured(first), beside)]
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 
 from evaluation.distances.distances import Distances
+from evaluation.distances.inception_weights import NAME as INCEPTION
+from evaluation.distances.random_features import EXTRACTOR
 from evaluation.judging.agreement import agreement_report
 from evaluation.judging.bill import JudgeBill, Notice
 from evaluation.judging.comparisons import compare_pairs, verdicts_of
@@ -42,7 +44,7 @@ def scores_by_hand(*, segments=20, judged=True, measures=MEASURES):
     systems[ceiling.name] = ceiling
     systems["rival"] = _system("rival", "free", "rival", rng, segments, measures)
     return Scores(
-        networks={"conv-random": "ab" * 32, "inception": "cd" * 32},
+        networks={EXTRACTOR: "ab" * 32, INCEPTION: "cd" * 32},
         headline=HEADLINE,
         systems=systems,
         reference=_system("dataset", "dataset", "dataset", rng, segments, measures),
@@ -124,8 +126,7 @@ def _system(name, mode, policy, rng, segments, measures):
         pictures=len(STORIES) * segments - 3,
         empty_texts=2 if name == "free-window" else 0,
         distances={
-            one.key: one
-            for one in (_distances("conv-random-64px-1", "squash", rng), _distances("inception", "clean", rng))
+            one.key: one for one in (_distances(EXTRACTOR, "squashed", rng), _distances(INCEPTION, "clean", rng))
         },
         measures={measure: summarise(values, resamples=50, seed=0) for measure, values in found.items()},
         accuracy={aspect: _accuracy(found[f"{aspect}_agrees"]) for aspect in ("character", "place")}

@@ -78,6 +78,8 @@ def test_a_judge_that_sees_no_damage_is_named_at_the_top_and_where_its_scores_ar
     top = page[: page.index('id="learning"')]
     assert "open-y does not see all damage" in top
     assert "gpt-x does not see" not in top
+    assert "open-y missed damage in it" in top
+    assert "The judge&#39;s score, 1 to 10. open-y missed damage in the self-test." in part(page, "systems", "length")
     judge = part(page, "judge", "dataset")
     assert "gpt-x: sees damage." in judge
     assert "Its scores in coherence prove nothing." in judge
@@ -126,6 +128,14 @@ def test_a_flag_of_all_systems_is_said_once_a_network(page):
     assert distances.count("biased: 157 told") == 2
     assert distances.count("the dataset itself, other episodes") == 2
     assert distances.rindex("rival") < distances.rindex("the dataset repainted")
+
+
+def test_networks_are_called_as_the_documentation_calls_them(page):
+    top = page[: page.index('id="learning"')]
+    assert re.search(r"Fréchet distance, (random features|inception/clean)", top)
+    named = re.findall(r"<summary>([^<]*)<", part(page, "distances", "judge"))
+    assert {"random features", "inception/clean"} <= set(named)
+    assert not any("random-conv" in name or "2015" in name for name in named)
 
 
 def test_every_measure_is_explained(page):
