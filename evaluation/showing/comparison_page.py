@@ -10,7 +10,7 @@ from evaluation.comparing.comparison import Comparison, Row
 from evaluation.comparing.pictured import Tellings
 from evaluation.judging.comparisons import POOLED, PairTable
 from evaluation.judging.questions import Dimension
-from evaluation.showing.numbers import DASH, digits_of, environment, number
+from evaluation.showing.numbers import DASH, digits_of, environment, number, words
 from evaluation.showing.strips import Strip, strips
 from evaluation.statistics import Estimate
 from story_model.config import RunConfig
@@ -29,6 +29,16 @@ class Bar:
     at: float
 
 
+@dataclass(frozen=True)
+class TooFew:
+    """Too few stories for so many measures."""
+
+    stories: int
+    least_p: float
+    """Of an exact test over so many stories."""
+    measures: int
+
+
 def render_comparison(comparison: Comparison, tellings: Mapping[str, Tellings], *, config: RunConfig) -> str:
     """Write the page as HTML; `tellings` by mode, of both runs."""
     left, right = names_of(comparison)
@@ -44,6 +54,7 @@ def render_comparison(comparison: Comparison, tellings: Mapping[str, Tellings], 
             primary=sorted((row for row in comparison.rows if row.primary), key=lambda row: row.p_value is None),
             absent=[name for name in comparison.primary if name not in {row.name for row in comparison.rows}],
             decisive=_decisive(comparison.rows),
+            too_few=_too_few(comparison),
             judges=_judges(comparison),
             groups=_groups(comparison.rows),
             strips={mode: found for mode, found in shown.items() if found},
@@ -82,6 +93,22 @@ def _judges(comparison: Comparison) -> dict[str, dict[Dimension, PairTable]]:
     return {name: own for name, own in tables.items() if name != POOLED or len(tables) > 2}
 
 
+def _too_few(comparison: Comparison) -> TooFew | None:
+    """Tell whether so few stories can show anything among the measures that are not primary."""
+    others = [row for row in comparison.rows if row.p_value is not None and not row.primary]
+    if not others:
+        return None
+    stories = max(row.stories for row in others)
+    found = TooFew(stories=stories, least_p=min(1.0, 2.0 ** (1 - stories)), measures=len(others))
+    return found if found.least_p * found.measures >= comparison.level else None
+
+
+def _title(row: Row) -> str:
+    """Name a row's measure for readers."""
+    network = row.measure.removeprefix("frechet_")
+    return words(row.measure if network == row.measure else f"Fréchet distance, {network}")
+
+
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Gather rows by mode, in the order in which modes appear."""
     return {mode: [row for row in rows if row.mode == mode] for mode in dict.fromkeys(row.mode for row in rows)}
@@ -107,6 +134,7 @@ def _environment() -> Environment:
         short=lambda finding: _SHORT.get(finding, finding),
         capitalize_first=lambda text: text[:1].upper() + text[1:],
         bar=bar_of,
+        title_of=_title,
     )
     return found
 

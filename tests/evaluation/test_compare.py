@@ -13,7 +13,9 @@ from scripted_judge import scripted_answer
 from evaluation.compare import compare, read_comparison
 from evaluation.comparing.rows import OTHER_STORIES
 from evaluation.comparing.sides import open_evaluated
+from evaluation.measures.catalog import CATALOG
 
+CATALOG_NAMES = [measure.name for measure in CATALOG]
 AGREES, REP = "captions_given/character_agrees", "free/text_rep_4"
 
 
@@ -183,6 +185,20 @@ def test_the_page_holds_both_runs_and_nothing_from_elsewhere(tmp_path, settings)
     assert "data:image/webp;base64," in page
     assert "http" not in page.replace("http-equiv", "")
     assert "<code>seed</code>" in page
+
+
+def test_the_page_says_where_so_few_stories_can_show_nothing_among_so_many_measures(tmp_path, settings):
+    few = {f"text_rep_{n}": noise for n in (2, 3)}
+    many = {name: noise for name in CATALOG_NAMES if not name.startswith(("clip", "dino"))}
+    pages = []
+    for name, taken in (("few", few), ("many", many)):
+        old, new = (evaluated_run(tmp_path / name / side, stories=8, measures=taken) for side in ("old", "new"))
+        found_between(old, new, settings)
+        pages.append((new.comparison_dir("old") / "comparison.html").read_text())
+    assert "can give no smaller p than" not in pages[0]
+    assert "<b>8 stories</b> can give no smaller p than 0.0078" in pages[1]
+    assert "Fréchet distance, random features" in pages[1]
+    assert "frechet random" not in pages[1]
 
 
 def test_the_table_holds_every_row(tmp_path, settings):
