@@ -69,19 +69,18 @@ class ExternalNotes(BaseModel):
 
     @property
     def lines(self) -> list[str]:
-        """Say all of it for a terminal or a report."""
-        told = [f"{self.name}: {self.stories} stories, {self.pictures} pictures, {self.texts_alone} texts without one"]
-        tables: dict[str, dict[str, int] | dict[int, int]] = {
-            "forms": self.forms,
-            "segments told": self.segments,
-            "sizes": self.sizes,
-            "noted": self.remarks,
-        }
-        told += [
-            f"{head}: " + ", ".join(f"{key} ({n})" for key, n in table.items())
-            for head, table in tables.items()
-            if table
-        ]
+        """Say all of it for a terminal."""
+        counts = f"{self.name}: {self.stories} stories, {self.pictures} pictures, {self.texts_alone} texts without one"
+        tables = [_counted("forms", self.forms), _counted("sizes", self.sizes)]
+        lengths = [] if len(self.segments) > 1 else _counted("segments told", self.segments)
+        return [counts, *(line for table in tables for line in table), *lengths, *self.cautions]
+
+    @property
+    def cautions(self) -> list[str]:
+        """Say what weakens its numbers, for a report."""
+        told = _counted("segments told", self.segments) if len(self.segments) > 1 else []
+        told += [f"texts without a picture: {self.texts_alone}"] if self.texts_alone else []
+        told += _counted("noted", self.remarks)
         told += [f"validation stories not told: {self.not_told}"] if self.not_told else []
         told += [f"skipped {folder}: {reason}" for folder, reason in self.skipped.items()]
         told += [
@@ -200,6 +199,10 @@ class _Reading:
             unmatched=self._unmatched,
             unlike_openings=self._unlike,
         )
+
+
+def _counted(head: str, table: Mapping[str, int] | Mapping[int, int]) -> list[str]:
+    return [f"{head}: " + ", ".join(f"{key} ({n})" for key, n in table.items())] if table else []
 
 
 def size_text(path: Path) -> str:

@@ -50,7 +50,7 @@ def read_systems(run: RunFolder, config: RunConfig) -> dict[str, System]:
         name, told, notes = read_external(Path(folder), validation, square)
         if name in found:
             raise ValueError(f"two systems are called {name}; give {folder} another name in its system.json")
-        found[name] = System(name, told[0].mode, told[0].policy, "external", tuple(told), tuple(notes.lines))
+        found[name] = System(name, told[0].mode, told[0].policy, "external", tuple(told), tuple(notes.cautions))
     return found
 
 

@@ -72,14 +72,12 @@ class ModeTables:
 
 def mode_tables(scores: Scores, headline_policy: str) -> list[ModeTables]:
     """Lay out every mode in which stories were told."""
-    modes = dict.fromkeys(one.mode for one in scores.systems.values() if one.kind in {"policy", "external"})
-    return [_mode_tables(scores, mode, headline_policy) for mode in modes]
+    return [_mode_tables(scores, mode, headline_policy) for mode in _modes(scores)]
 
 
 def panels_of(scores: Scores, headline_policy: str) -> dict[str, list[Panel]]:
     """Set up drawings of what changes along the story, by mode: what agrees with truth first, then other measures."""
-    modes = dict.fromkeys(one.mode for one in scores.systems.values() if one.kind in {"policy", "external"})
-    return {mode: _panels(scores, mode, headline_policy) for mode in modes}
+    return {mode: _panels(scores, mode, headline_policy) for mode in _modes(scores)}
 
 
 def hard_to_show(scores: Scores) -> HardToShow | None:
@@ -117,6 +115,12 @@ def full_label(scores: Scores, name: str) -> str:
     return f"{system.mode.replace('_', ' ')}, {told_by}" if system.kind in {"policy", "baseline"} else told_by
 
 
+def _modes(scores: Scores) -> list[str]:
+    """List the modes in which we told stories; where we told none, those of other people's systems."""
+    kinds = [[one.mode for one in scores.systems.values() if one.kind == kind] for kind in ("policy", "external")]
+    return list(dict.fromkeys(kinds[0] or kinds[1]))
+
+
 def _mode_tables(scores: Scores, mode: str, headline_policy: str) -> ModeTables:
     systems = systems_of_mode(scores, mode)
     headline = f"{mode}-{headline_policy}"
@@ -137,8 +141,15 @@ def _mode_tables(scores: Scores, mode: str, headline_policy: str) -> ModeTables:
 
 
 def systems_of_mode(scores: Scores, mode: str) -> list[SystemScores]:
-    """List a mode's systems, then the ceiling and the dataset's own stories."""
-    told = [one for one in scores.systems.values() if one.mode == mode and one.policy != RECONSTRUCTION]
+    """List a mode's systems, then the ceiling and the dataset's own stories.
+
+    Other people's systems tell from the opening alone, so they stand beside ours that told freely; where none did,
+    beside the last mode's.
+    """
+    modes = _modes(scores)
+    home = "free" if "free" in modes else modes[-1]
+    place = {one.name: home if one.kind == "external" else one.mode for one in scores.systems.values()}
+    told = [one for one in scores.systems.values() if place[one.name] == mode and one.policy != RECONSTRUCTION]
     ceiling = [one for one in scores.systems.values() if one.kind == "reconstruction"]
     return [*told, *ceiling, scores.reference]
 
@@ -187,8 +198,13 @@ def _distance_rows(systems: Sequence[SystemScores], rivals: Sequence[str]) -> li
         found = [one.distances.get(key) for one in systems]
         values = {one.name: None if own is None else own.frechet for one, own in zip(systems, found, strict=True)}
         label = next(own.label for own in found if own is not None)
-        measure = Measure(key, "lower", "From the dataset's pictures, in the features of one network.")
-        row = row_of(measure, values, {}, rivals, title=f"Fréchet distance, {label}")
+        told = {one.name: own.told for one, own in zip(systems, found, strict=True) if own and one.name in rivals}
+        most = max(told.values(), default=0)
+        fewer = min(told.values(), default=0) < most
+        caution = " Of fewer pictures it comes out larger: only equal numbers may be compared." if fewer else ""
+        measure = Measure(key, "lower", f"From the dataset's pictures, in the features of one network.{caution}")
+        among = [name for name, pictures in told.items() if pictures == most]
+        row = row_of(measure, values, {}, among, title=f"Fréchet distance, {label}")
         rows += [row] if row else []
     return rows
 

@@ -42,7 +42,7 @@ def scores_by_hand(*, segments=20, judged=True, measures=MEASURES):
     }
     ceiling = _system("captions_given-reconstruction", "captions_given", "reconstruction", rng, segments, measures)
     systems[ceiling.name] = ceiling
-    systems["rival"] = _system("rival", "free", "rival", rng, segments, measures)
+    systems["external-rival"] = _system("external-rival", "external", "rival", rng, segments, measures)
     return Scores(
         networks={EXTRACTOR: "ab" * 32, INCEPTION: "cd" * 32},
         headline=HEADLINE,
@@ -205,7 +205,7 @@ def _comparisons(systems, mode, measures):
     ours = systems[f"{mode}-multimodal_sink"]
     found = []
     for rival in systems.values():
-        if rival.mode != mode or rival.name == ours.name or rival.kind == "reconstruction":
+        if rival.mode not in {mode, "external"} or rival.name == ours.name or rival.kind == "reconstruction":
             continue
         tests = {
             name: paired(ours.measures[name].by_story, rival.measures[name].by_story, resamples=20) for name in measures

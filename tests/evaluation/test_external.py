@@ -166,6 +166,17 @@ def test_an_opening_unlike_the_datasets_is_named(system, validation):
     assert read_external(system, validation, SQUASH)[2].unlike_openings == ["w-0"]
 
 
+def test_a_report_is_told_what_weakens_a_system_and_not_what_it_is_made_of(system, validation):
+    numbered(system / "v-0", [0, 1], ["o", "x"])
+    numbered(system / "nobody", [0, 1], ["o", "x"])
+    notes = read_external(system, validation, SQUASH)[2]
+    cautions = " | ".join(notes.cautions)
+    assert "validation stories not told: " in cautions
+    assert "unmatched nobody" in cautions
+    assert not any(word in cautions for word in ("external-", "forms:", "sizes:"))
+    assert all(word in " | ".join(notes.lines) for word in ("forms:", "sizes:", "unmatched nobody"))
+
+
 def test_a_folder_of_no_validation_story_is_unmatched_and_named(system, validation):
     numbered(system / "v-0", [1], ["x"])
     seed_story(system / "val_7", 1, ["x"])

@@ -7,6 +7,8 @@ from fabricated_scores import HEADLINE, MEASURES, RATIONALE, STORIES, scores_by_
 from evaluation.ballot import make_ballot, read_ballots
 from evaluation.material import read_systems
 from evaluation.showing.page import render_page
+from evaluation.showing.system_tables import mode_tables
+from evaluation.statistics import Estimate
 
 FEW = ["character_agrees", "place_agrees", "similarity_reference", "copies_of_previous", "text_repeated", "text_words"]
 
@@ -127,7 +129,7 @@ def test_a_flag_of_all_systems_is_said_once_a_network(page):
     distances = part(page, "distances", "judge")
     assert distances.count("biased: 157 told") == 2
     assert distances.count("the dataset itself, other episodes") == 2
-    assert distances.rindex("rival") < distances.rindex("the dataset repainted")
+    assert distances.rindex("external-rival") < distances.rindex("the dataset repainted")
 
 
 def test_networks_are_called_as_the_documentation_calls_them(page):
@@ -148,8 +150,32 @@ def test_texts_are_measured_only_where_a_system_wrote_them(page):
     assert "text repeated" not in given
     found = cells_by_column(free, "text repeated")
     assert "%" in found["window"]
-    assert "%" in found["rival"]
+    assert "%" in found["external-rival"]
     assert "%" not in found["captions alone"] + found["the dataset repainted"]  # they show others' texts
+
+
+def test_other_people_s_systems_stand_beside_ours(page):
+    given, free = part(page, "systems", "length").split("<h3>Free</h3>")
+    assert "<h3>External</h3>" not in free
+    assert "external-rival" not in given
+    found = cells_by_column(free, "character agrees")
+    assert {"multimodal sink", "external-rival", "the dataset itself"} <= found.keys()
+    assert any(mark in found["external-rival"] for mark in ("≈", "mark"))
+
+
+def test_a_distance_of_fewer_pictures_is_not_set_beside_others(scores):
+    rival = scores.systems["external-rival"]
+    near = {"value": 0.001, "low": 0.001, "high": 0.001, "n": 9}
+    few = {key: one.model_copy(update={"told": 9, "frechet": Estimate(**near)}) for key, one in rival.distances.items()}
+    systems = {**scores.systems, rival.name: rival.model_copy(update={"distances": few})}
+    before, after = (
+        mode_tables(one, "multimodal_sink")[1].first.rows
+        for one in (scores, scores.model_copy(update={"systems": systems}))
+    )
+    rows = [next(row for row in found if row.title.startswith("Fréchet")) for found in (before, after)]
+    assert ["only equal numbers may be compared" in row.meaning for row in rows] == [False, True]
+    lowest = next(cell for cell in rows[1].cells if cell.value.value == 0.001)
+    assert not lowest.is_best
 
 
 def test_what_is_lost_over_the_length_is_a_number_beside_the_headline_s(page):
