@@ -12,7 +12,7 @@ All other measures are shown, adjusted among themselves, and decide nothing.
 
 from collections.abc import Sequence
 
-from evaluation.comparing.comparison import Row
+from evaluation.comparing.comparison import JUDGE, Row
 from story_model.verdict import Change, Verdict
 
 
@@ -35,15 +35,25 @@ def rule(rows: Sequence[Row], *, level: float) -> tuple[Verdict, str]:
     if better:
         return "improved", f"better: {_told(better)}; none of {len(measured)} primary measures is worse"
     verdict = f"no significant difference in {len(measured)} primary measures ({_names(measured)})"
-    return "undecided", verdict + _too_few(max(row.stories for row in measured), len(measured), level)
+    return "undecided", verdict + _too_few(measured, level)
 
 
-def _too_few(stories: int, measures: int, level: float) -> str:
-    """Say so where no outcome at all could be significant: each test's least p-value is 2 / 2^stories."""
-    least = min(1.0, measures * 2 / 2**stories)
-    if least < level:
+def _too_few(rows: Sequence[Row], level: float) -> str:
+    """Say so where no outcome of a measure could be significant by itself: its least p-value is 2 / 2^stories."""
+    few = [row for row in rows if _least(row, len(rows)) >= level]
+    if not few:
         return ""
-    return f"; {stories} shared stories are too few to show any (p is {least:.2g} at best): tell more (tell.stories)"
+    most = max(few, key=lambda row: row.stories)
+    which = "any" if len(few) == len(rows) else f"any by themselves in {_names(few)}"
+    judged = all(row.mode == JUDGE for row in few)
+    more = "judge more (evaluate.judge.stories)" if judged else "tell more (tell.stories)"
+    least = f"p is {_least(most, len(rows)):.2g} at best"
+    return f"; {most.stories} shared stories are too few to show {which} ({least}): {more}"
+
+
+def _least(row: Row, measures: int) -> float:
+    """Give the smallest p-value that a row can have after Holm, where no other row is significant."""
+    return min(1.0, measures * 2 / 2**row.stories)
 
 
 def change_of(row: Row) -> Change:

@@ -50,6 +50,21 @@ def test_the_rule(rows, expected):
     assert verdict(*rows)[0] == expected
 
 
+def test_a_judge_asked_too_little_to_decide_anything_is_named_though_enough_was_told():
+    told = [row(name, 0.5, 1) for name in "abcd"]
+    judged = [
+        Row(mode="judge", measure=one, better="higher", meaning="", stories=8, wins=8, p_value=2 / 2**8)
+        for one in ("style", "engaging", "coherence")
+    ]
+    primary = [one.name for one in (*told, *judged)]
+    found, reason = verdict(*told, *judged, primary=primary)
+    assert found == "undecided"
+    assert "8 shared stories are too few to show any by themselves in judge/style, judge/engaging" in reason
+    assert "p is 0.055 at best): judge more (evaluate.judge.stories)" in reason
+    enough = [one.model_copy(update={"stories": 9, "wins": 5, "losses": 4, "p_value": 1.0}) for one in judged]
+    assert "too few" not in verdict(*told, *enough, primary=primary)[1]
+
+
 def test_measures_that_are_not_primary_do_not_weaken_those_that_are():
     others = [row(f"c{number}", 0.5, 1) for number in range(50)]
     assert verdict(row("a", 0.02, 1), row("b", 0.9, 1), *others)[0] == "improved"
