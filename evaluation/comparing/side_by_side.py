@@ -125,7 +125,8 @@ def _notes(left: Evaluated, right: Evaluated) -> list[str]:
     squares = [detokenizer_square(one.config.model.detokenizer) for one in (left, right)]
     if squares[0] != squares[1]:
         notes.append("The runs paint squares of another size or cut; distances are measured on the newer run's.")
-    ours, theirs = (one.config.evaluate.model_dump(exclude={"champion", "judge"}) for one in (left, right))
+    apart = {"champion", "judge", "external", "report_stories"}  # no measured value of the run depends on these
+    ours, theirs = (one.config.evaluate.model_dump(exclude=apart) for one in (left, right))
     if ours != theirs:
         notes.append("The runs were evaluated with different settings (see what differs in the configurations).")
     return notes

@@ -160,6 +160,17 @@ def test_what_is_measured_beside_other_stories_needs_the_same_ones_on_both_sides
     assert row_of(same, "free/similarity_opening").p_value == 1.0
 
 
+def test_settings_that_change_no_value_are_no_reason_for_doubt(tmp_path, settings):
+    old = evaluated_run(tmp_path / "old", stories=2)
+    shown = evaluated_run(tmp_path / "shown", stories=2, overrides=("evaluate.external=[/theirs]",))
+    measured = evaluated_run(tmp_path / "measured", stories=2, overrides=("evaluate.distances.neighbours=7",))
+    doubts = [
+        any("different settings" in note for note in found_between(old, new, settings).notes)
+        for new in (shown, measured)
+    ]
+    assert doubts == [False, True]
+
+
 def test_a_second_comparison_computes_nothing(tmp_path, settings):
     old, new = evaluated_run(tmp_path / "old", stories=2), evaluated_run(tmp_path / "new", stories=2)
     sides = open_evaluated(old.root), open_evaluated(new.root)
