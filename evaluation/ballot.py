@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.external import read_external
-from evaluation.human import HumanReport, human_path, sum_up
-from evaluation.human_answers import HumanAnswer, read_answers
 from evaluation.judging.questions import DIMENSIONS, REFERENCE, Judgement
 from evaluation.material import dataset_itself
+from evaluation.people.answers import HumanAnswer, read_answers
+from evaluation.people.preferences import HumanReport, human_path, sum_up
 from evaluation.pictures import Telling, read_tellings
 from evaluation.showing.ballot_page import BallotKey, Stories, draw_ballot, render_ballot
 from evaluation.systems import CAPTIONS_ALONE, systems_of

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 from mlflow.exceptions import MlflowException
 
 from evaluation.compare import compare, read_comparison
+from evaluation.comparing.registry import FOLDER, REGRESSION, RUN, STATE, VERDICT, Registry, state_of
 from evaluation.comparing.sides import Evaluated, open_evaluated
-from evaluation.registry import FOLDER, REGRESSION, RUN, STATE, VERDICT, Registry, state_of
 from story_model.config import Settings
 from story_model.manifest import write_atomically
 from story_model.tracking import parent_run

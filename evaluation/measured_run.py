@@ -79,7 +79,7 @@ def measure_run(run: RunFolder, config: RunConfig, systems: Systems) -> Evaluate
         reference=measured["dataset"][0].model_copy(update={"distances": others}),
         comparisons=compare(
             scored,
-            headline,
+            config.evaluate.headline_policy,
             primary=config.evaluate.champion.primary,
             resamples=config.evaluate.bootstrap,
             seed=config.seed,
@@ -87,7 +87,7 @@ def measure_run(run: RunFolder, config: RunConfig, systems: Systems) -> Evaluate
         slope_differences=compare_slopes(
             {name: values for name, (_, values) in measured.items()},
             scored,
-            headline,
+            config.evaluate.headline_policy,
             resamples=config.evaluate.bootstrap,
             seed=config.seed,
         ),

@@ -13,6 +13,7 @@ from evaluation.judging.again import ERRORS
 from evaluation.learning import learning_table, stage_metrics
 from evaluation.material import read_systems
 from evaluation.measured_run import Evaluated, measure_run
+from evaluation.people.preferences import read_human
 from evaluation.scores import Scores, flatten
 from evaluation.showing.curves import curves_figure
 from evaluation.showing.figures import as_png, contact_sheet
@@ -36,6 +37,7 @@ def score_run(run: RunFolder, config: RunConfig, settings: Settings, out_dir: Pa
     """
     torch.set_num_threads(config.train.threads)
     systems = read_systems(run, config)
+    read_human(run)  # what the page will show is seen to be whole before anything is measured or paid
     panel, hearing = call_judges(run, config, settings, systems)
     with child_run(run, "evaluate", settings=settings, out_dir=out_dir) as tracker:
         found = measure_run(run, config, systems)

@@ -71,8 +71,9 @@ class JudgeConfig(Section):
     form: Literal["rubric", "published"] = "rubric"
     """`rubric`: pictures between their texts, the opening shown, a score with reasons in an agreed form. `published`:
     SEED-Story's prompts, texts first and then pictures, and a number in double brackets somewhere in the answer."""
-    stories: int = Field(8, ge=1)
-    """Stories judged per system."""
+    stories: int = Field(16, ge=1)
+    """Stories judged per system, where so many were told. With eight, judges alone can decide nothing among the primary
+    measures: the smallest p there is is 0.008."""
     segments: int = Field(5, ge=1)
     """Pairs shown to the judge after the opening."""
     repeats: int = Field(1, ge=1)

@@ -7,11 +7,11 @@ from functools import partial
 import yaml
 from markupsafe import Markup
 
-from evaluation.human import read_human
 from evaluation.judging.questions import DIMENSIONS, REFERENCE
 from evaluation.learning import learning_table, stage_metrics
 from evaluation.material import Systems
 from evaluation.measures.catalog import in_reading_order
+from evaluation.people.preferences import read_human
 from evaluation.scores import Scores, SystemScores
 from evaluation.showing.curves import Line, Panel, css_dash, panel_svg
 from evaluation.showing.distance_tables import distance_tables

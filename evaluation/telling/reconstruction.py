@@ -1,7 +1,7 @@
-"""The dataset's own pictures, painted from their own features: as near as any told picture can come.
+"""The dataset's own pictures, painted from their own features: the de-tokenizer's part of what a story loses.
 
 The language model has no part in it. What is lost here is lost between the image encoder and the de-tokenizer, so that
-a told story's distance from the dataset divides into this and what the language model adds.
+a told story's likeness to the dataset divides into this and what the language model takes from it.
 """
 
 from collections.abc import Sequence

@@ -62,6 +62,15 @@ def test_a_judge_that_cannot_be_asked_is_said_before_anything_is_measured(make_r
     assert not sum(server.paid.values())
 
 
+def test_people_s_damaged_answers_are_named_before_a_judge_is_paid(make_run, spent):
+    made = make_run(with_truth=False, overrides=(*SHORT, JUDGE))
+    (made.run.root / "human.json").write_text('{"raters": ')
+    with serving() as server, pytest.raises(ValueError, match=r"human\.json is damaged"):
+        evaluate(made.run, made.config, made.settings.model_copy(update={"api_base_url": server.url}))
+    assert not spent
+    assert not sum(server.paid.values())
+
+
 def test_a_picture_that_is_gone_is_named_before_a_judge_is_paid(make_run, spent):
     made = make_run(with_truth=False, overrides=(*SHORT, JUDGE))
     picture = sorted(made.run.told_dir("captions_given", "multimodal_sink").glob("*/03.png"))[0]

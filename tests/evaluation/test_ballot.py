@@ -7,8 +7,8 @@ import pytest
 from fabricated_run import SEGMENTS
 
 from evaluation.ballot import key_path, make_ballot, read_ballots
-from evaluation.human import read_human
 from evaluation.judging.questions import DIMENSIONS, Judgement
+from evaluation.people.preferences import read_human
 from story_model.config import override_config
 
 SYSTEMS = ("captions_given-multimodal_sink", "captions_given-window", "dataset")

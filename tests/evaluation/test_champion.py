@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from evaluation import champion as command
 from evaluation.champion import hold_against_champion
-from evaluation.registry import REGRESSION, Registry
+from evaluation.comparing.registry import REGRESSION, Registry
 from story_model.verdict import read_standing
 
 

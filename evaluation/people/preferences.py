@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluation.human_answers import HumanAnswer, Problem
 from evaluation.judging.agreement import Agreement, agreement
 from evaluation.judging.questions import DIMENSIONS, Dimension, Judgement
+from evaluation.people.answers import HumanAnswer, Problem
 from evaluation.statistics import Estimate, holm, mean_over_stories, sign_test
 from story_model.strict_json import read_json
 from story_model.workspace import RunFolder
