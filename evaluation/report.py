@@ -25,7 +25,7 @@ from story_model.workspace import Part, RunFolder
 
 log = logging.getLogger(__name__)
 
-_VERSION = 3
+_VERSION = 4
 _PARTS: tuple[Part, ...] = ("stage1", "stage2", "stage3", "baseline")
 
 
