@@ -20,7 +20,7 @@ from evaluation.external import read_external
 from evaluation.judging.questions import DIMENSIONS, REFERENCE, Judgement
 from evaluation.material import dataset_itself
 from evaluation.people.answers import HumanAnswer, read_answers
-from evaluation.people.preferences import HumanReport, human_path, sum_up
+from evaluation.people.preferences import HumanReport, sum_up
 from evaluation.pictures import Telling, read_tellings
 from evaluation.showing.ballot_page import BallotKey, Stories, draw_ballot, render_ballot
 from evaluation.systems import CAPTIONS_ALONE, systems_of
@@ -49,11 +49,6 @@ class _Keys(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     ballots: dict[str, BallotKey] = {}
-
-
-def key_path(run: RunFolder) -> Path:
-    """Name the file that knows who told what; raters must not see it."""
-    return run.root / "ballot_key.json"
 
 
 def make_ballot(
@@ -85,7 +80,7 @@ def make_ballot(
     word = secrets.token_hex(8)
     page = render_ballot(word, key, shown, segments=segments, square=square)
     kept = _Keys(ballots={**keys.ballots, word: key})
-    write_atomically(key_path(run), kept.model_dump_json(indent=1).encode())
+    write_atomically(run.ballot_key_path, kept.model_dump_json(indent=1).encode())
     write_atomically(out, page.encode())
     return key
 
@@ -112,7 +107,7 @@ def read_ballots(run: RunFolder, config: RunConfig, paths: Sequence[Path]) -> Hu
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     write_atomically(run.root / "human.parquet", sink.getvalue().to_pybytes())
-    write_atomically(human_path(run), report.model_dump_json(indent=1).encode())
+    write_atomically(run.human_path, report.model_dump_json(indent=1).encode())
     return report
 
 
@@ -171,7 +166,7 @@ def _row(answer: HumanAnswer) -> dict[str, object]:
 
 
 def _read_keys(run: RunFolder) -> _Keys:
-    path = key_path(run)
+    path = run.ballot_key_path
     if not path.is_file():
         return _Keys()
     try:
@@ -228,7 +223,7 @@ def _make(run: RunFolder, config: RunConfig, asked: argparse.Namespace) -> None:
         seed=asked.seed,
     )
     log.info("%s: %d pairs, %.1f MB; hand it to raters", asked.out, len(key.pairs), asked.out.stat().st_size / 1e6)
-    log.info("%s: who told what; keep it from them", key_path(run))
+    log.info("%s: who told what; keep it from them", run.ballot_key_path)
 
 
 def _read(run: RunFolder, config: RunConfig, paths: Sequence[Path]) -> None:
@@ -243,7 +238,7 @@ def _read(run: RunFolder, config: RunConfig, paths: Sequence[Path]) -> None:
             "%s: %s against %s: %d better, %d worse, %d the same; p %.2g after Holm over %d stories",
             one.dimension, one.first, one.second, one.wins, one.losses, one.ties, one.p_holm, one.stories,
         )  # fmt: skip
-    log.info("%s: the next report shows it", human_path(run))
+    log.info("%s: the next report shows it", run.human_path)
 
 
 if __name__ == "__main__":

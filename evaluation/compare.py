@@ -6,7 +6,6 @@ story by story, in every measure; the verdict follows the rule of `comparing/rul
 """
 
 import argparse
-import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from evaluation.comparing.sides import Evaluated, Side, judges_who_miss_damage, open_evaluated, side_of
+from evaluation.judging.addresses import judge_addresses
 from evaluation.judging.again import asked_again
 from story_model.config import Settings
 from story_model.evaluate_config import EvaluateConfig
@@ -59,7 +59,7 @@ def compare(left: Evaluated, right: Evaluated, settings: Settings) -> Manifest:
 
         return compare_runs(left, right, settings, out_dir)
 
-    sides, judges = {"left": left, "right": right}, _judge_endpoints(right, settings)
+    sides, judges = {"left": left, "right": right}, judge_addresses(right.config.evaluate.judge, settings)
     out_dir = right.run.comparison_dir(left.run.name)
     decisive = ComparisonSettings(
         left=side_of(left),
@@ -79,13 +79,6 @@ def read_comparison(out_dir: Path) -> "Comparison":
     from evaluation.comparing.comparison import Comparison
 
     return Comparison.model_validate(read_json((out_dir / "comparison.json").read_bytes()))
-
-
-def _judge_endpoints(right: Evaluated, settings: Settings) -> list[str]:
-    judge = right.config.evaluate.judge
-    own = settings.judge_base_url or settings.api_base_url
-    asked = [judge.address or own] * (judge.model is not None) + [one.address or own for one in judge.panel]
-    return [hashlib.sha256(address.encode()).hexdigest() for address in asked if address is not None]
 
 
 def main() -> None:

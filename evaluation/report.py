@@ -10,11 +10,11 @@ import logging
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from evaluation.external_forms import external_folders
+from evaluation.judging.addresses import judge_addresses
 from evaluation.judging.again import asked_again
 from evaluation.systems import systems_of
 from story_model.config import RunConfig, Settings, Transform, read_config
@@ -70,7 +70,7 @@ def evaluate(run: RunFolder, config: RunConfig, settings: Settings) -> Manifest:
 
         call_judges(run, config, settings, read_systems(run, config))
 
-    judges = _addresses(config.evaluate.judge, settings)
+    judges = judge_addresses(config.evaluate.judge, settings)
     is_there = read_manifest(run.evaluation_dir) is not None  # a judge who has gone must not cost it
     primary = config.evaluate.champion.primary  # of the champion's settings, the one that these numbers hang on
     decisive = EvaluationSettings(
@@ -108,7 +108,7 @@ def inputs_of(run: RunFolder, config: RunConfig) -> dict[str, Path]:
     inputs = {f"stories/{name}": told_dir for name, told_dir in told.items()} | {"dataset": run.dataset_dir}
     inputs |= {f"model/{part}": run.part_dir(part) for part in _PARTS if read_manifest(run.part_dir(part)) is not None}
     inputs |= external_folders(config.evaluate.external)
-    given = {"truth": run.videos_dir / "truth", "human": run.root / "human.json"}
+    given = {"truth": run.videos_dir / "truth", "human": run.human_path}
     return inputs | {name: path for name, path in given.items() if path.exists()}
 
 
@@ -118,22 +118,8 @@ def round_of(today: date) -> str:
     return f"{year}-W{week:02d}"
 
 
-def _addresses(judge: JudgeConfig, settings: Settings) -> list[str]:
-    """List the hosts and paths of the configured judges, without what may be secret in an address."""
-    own = [judge.address] if judge.model else []
-    default = settings.judge_base_url or settings.api_base_url
-    reached = [address or default for address in (*own, *(one.address for one in judge.panel))]
-    return [_place(address) for address in reached if address]
-
-
-def _place(address: str) -> str:
-    """Keep host and path of an address: a user, a password or a query is nobody else's business."""
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def _round(judge: JudgeConfig, settings: Settings) -> str | None:
-    return round_of(datetime.now(UTC).date()) if judge.anchors and _addresses(judge, settings) else None
+    return round_of(datetime.now(UTC).date()) if judge.anchors and judge_addresses(judge, settings) else None
 
 
 def _tell_plan(run: RunFolder, config: RunConfig, settings: Settings) -> None:

@@ -17,6 +17,7 @@ workspace/<run>/
     evaluation/        scores, tables, report.html
     comparisons/<run>/ this run beside an earlier one
     standing.json      where it stands beside the best one so far
+    human.json         what people answered on ballots, summed up; ballot_key.json: who told what on them
     summary.json       the run's numbers
 
 workspace/judging/, of all runs alike:
@@ -121,6 +122,16 @@ class RunFolder:
     def evaluation_dir(self) -> Path:
         """Scores, tables and the report."""
         return self.root / "evaluation"
+
+    @property
+    def human_path(self) -> Path:
+        """What people answered on ballots, summed up."""
+        return self.root / "human.json"
+
+    @property
+    def ballot_key_path(self) -> Path:
+        """Who told what on the run's ballots; raters must not see it."""
+        return self.root / "ballot_key.json"
 
     @property
     def report_path(self) -> Path:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -77,18 +76,13 @@ class HumanReport(_Row):
     with_judge: list[WithJudge]
 
 
-def human_path(run: RunFolder) -> Path:
-    """Name the file of what people answered, summed up."""
-    return run.root / "human.json"
-
-
 def read_human(run: RunFolder) -> HumanReport | None:
     """Read what people answered, if they were asked.
 
     Raises:
         ValueError: the file is damaged.
     """
-    path = human_path(run)
+    path = run.human_path
     if not path.is_file():
         return None
     try:

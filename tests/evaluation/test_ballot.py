@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from fabricated_run import SEGMENTS
 
-from evaluation.ballot import key_path, make_ballot, read_ballots
+from evaluation.ballot import make_ballot, read_ballots
 from evaluation.judging.questions import DIMENSIONS, Judgement
 from evaluation.people.preferences import read_human
 from story_model.config import override_config
@@ -40,7 +40,7 @@ def read(made, tmp_path):
 
 
 def ballot_of(made):
-    ((word, ballot),) = json.loads(key_path(made[0].run).read_text())["ballots"].items()
+    ((word, ballot),) = json.loads(made[0].run.ballot_key_path.read_text())["ballots"].items()
     return word, ballot["pairs"]
 
 
