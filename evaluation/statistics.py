@@ -114,7 +114,7 @@ def ends_of(
     Plain percentiles hold the truth too rarely with few stories (88 of 100 times with eight): drawn means vary by
     sqrt((n - 1) / n) too little, and the normal distribution's ends stand where Student's should. The expanded ones
     are at Phi(sqrt(n / (n - 1)) t) for the 2.5 % point t of Student's with n - 1 degrees of freedom (Hesterberg 2015,
-    "What teachers should know about the bootstrap", section 4.3).
+    "What teachers should know about the bootstrap").
     """
     tail = tail_of(num_stories)
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=-1)
