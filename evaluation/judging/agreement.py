@@ -31,7 +31,7 @@ class Agreement(BaseModel):
     alpha: float | None
     """None where it is not defined: nothing was rated twice, or all answers are the same one."""
     low: float | None = None
-    """Of the 95 % percentile interval over stories."""
+    """Of the 95 % interval over stories."""
     high: float | None = None
     level: Level
     raters: int

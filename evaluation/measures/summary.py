@@ -1,6 +1,6 @@
 """From values by story and segment to what a table and a curve show, with intervals over whole stories.
 
-The estimate is that of `statistics.mean_over_stories`: the ratio of sums over drawn stories, its percentile interval.
+The estimate is that of `statistics.mean_over_stories`: the ratio of sums over drawn stories, its interval.
 The draws are made once, as how often each story was drawn, so that one matrix product resamples all points of a curve.
 """
 
